@@ -1,0 +1,66 @@
+# make help lists the targets.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+ENVOY   := $(CURDIR)/bin/envoy
+# Tests that need Envoy fail without it when this is set.
+export FAIRWAY_ENVOY ?= $(ENVOY)
+
+# The packages whose tests run under the race detector: those with goroutines.
+CONCURRENT := ./scheduler/... ./pool/... ./extproc/... ./epp/... ./gateway/... ./sim/...
+FUZZTIME   ?= 3s
+TRACE      ?= examples/traces/sample.jsonl
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/fairway.
+	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/fairway ./cmd/fairway
+
+$(ENVOY): hack/fetch-envoy
+	hack/fetch-envoy $(ENVOY)
+	@touch -h $(ENVOY)
+
+.PHONY: envoy
+envoy: $(ENVOY) ## Fetch Envoy into bin/envoy.
+
+.PHONY: run
+run: build $(ENVOY) ## Start Envoy, simulated vLLM servers and the picker; ARGS="…" adds flags.
+	bin/fairway run $(ARGS)
+
+.PHONY: test
+test: $(ENVOY) ## Run every test, those with real Envoy included, and each fuzz target for a moment.
+	$(GO) test ./...
+	hack/fuzz $(FUZZTIME)
+
+.PHONY: race
+race: $(ENVOY) ## Run the tests of the concurrent packages under the race detector.
+	$(GO) test -race -short $(CONCURRENT)
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (3s).
+	hack/fuzz $(FUZZTIME)
+
+.PHONY: lint
+lint: ## Check formatting, go vet, staticcheck.
+	@test -z "$$(gofmt -l .)" || { echo "not formatted (gofmt -w):"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+.PHONY: verify
+verify: ## Check that generated files and go.mod are up to date.
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+	$(GO) test ./scheduler -run Transcript -count 1
+
+.PHONY: bench
+bench: build $(ENVOY) ## Run the benchmarks in the README.
+	hack/bench $(TRACE)
+
+.PHONY: clean
+clean: ## Remove what was built and fetched.
+	rm -rf bin

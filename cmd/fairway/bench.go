@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/fairway-ai/fairway/sim/engine"
+	"github.com/fairway-ai/fairway/sim/replay"
+	"github.com/fairway-ai/fairway/sim/workload"
+)
+
+func newBenchCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Compare routing policies",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newReplayCommand(), newTraceCommand())
+	return cmd
+}
+
+// replayOptions are the flags of bench replay.
+type replayOptions struct {
+	trace, generate   string
+	requests          int
+	speeds            []float64
+	thinkTime         bool
+	endpoints, blocks int
+	index             string
+	staleness         time.Duration
+	policies          string
+	seeds             int
+	mixed             bool
+	json              bool
+	plot              string
+}
+
+func newReplayCommand() *cobra.Command {
+	var o replayOptions
+	cmd := &cobra.Command{
+		Use:   "replay (--trace FILE | --generate NAME)",
+		Short: "Replay a trace through the real scheduler, against simulated engines",
+		Long: `Replay a workload as discrete events through the scheduler, prefix index and hold
+queue that serve live traffic, and through the rules of other routers, against
+simulated vLLM engines. No wall clock is involved: an hour of traffic takes
+seconds, and the same seed gives the same result.
+
+A trace is in Mooncake's format: a JSON object per line with timestamp (ms),
+input_length, output_length and hash_ids (512-token prefix blocks).
+
+Generated workloads, with --generate:
+` + workload.Describe(),
+		Example: `  fairway bench replay --trace trace.jsonl --speed 2.5 --kv-blocks 596
+  fairway bench replay --generate agents --policy default,sticky --plot agents.svg`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.trace, "trace", "", "trace `file` in Mooncake's format")
+	f.StringVar(&o.generate, "generate", "", "generated `workload`: "+strings.Join(workload.Names(), ", "))
+	f.IntVar(&o.requests, "requests", 6000, "requests of a generated workload")
+	f.Float64SliceVar(&o.speeds, "speed", []float64{1}, "divide arrival times by this; several values draw a curve")
+	f.BoolVar(&o.thinkTime, "think-time", false, "send a session's next request after its last answer plus the trace's think time, not at the trace's timestamp")
+	f.IntVar(&o.endpoints, "endpoints", 8, "number of model servers")
+	f.IntVar(&o.blocks, "kv-blocks", 596, "KV cache of each server in 512-token blocks")
+	f.StringVar(&o.index, "index", string(replay.Exact), "the router's view of the caches: exact or approximate")
+	f.DurationVar(&o.staleness, "metrics-staleness", 50*time.Millisecond, "period of metric scrapes")
+	f.StringVar(&o.policies, "policy", "all", "comma-separated policies: all, or any of "+policyNames())
+	f.IntVar(&o.seeds, "seeds", 1, "replay with this many seeds and average")
+	f.BoolVar(&o.mixed, "mixed", false, "make every other server half as fast")
+	f.BoolVar(&o.json, "json", false, "print one JSON object per policy")
+	f.StringVar(&o.plot, "plot", "", "draw the results to an SVG `file`")
+	cmd.MarkFlagsMutuallyExclusive("trace", "generate")
+	cmd.MarkFlagsOneRequired("trace", "generate")
+	return cmd
+}
+
+func policyNames() string {
+	var names []string
+	for _, p := range replay.Policies() {
+		names = append(names, p.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+func (o *replayOptions) run(ctx context.Context, out, errOut io.Writer) error {
+	policies, err := replay.Find(o.policies)
+	if err != nil {
+		return fmt.Errorf("--policy: %w", err)
+	}
+	if err := o.validate(); err != nil {
+		return err
+	}
+	var rows []replay.Summary
+	for _, speed := range o.speeds {
+		var table []replay.Summary
+		for _, p := range policies {
+			s, err := o.replay(ctx, p, speed, errOut)
+			if err != nil {
+				return err
+			}
+			table = append(table, s)
+			if o.json {
+				if err := json.NewEncoder(out).Encode(s); err != nil {
+					return err
+				}
+			}
+		}
+		if !o.json {
+			fmt.Fprintf(out, "%s x%g: %d endpoints, %d KV blocks, %s index, %d requests\n",
+				table[0].Workload, speed, o.endpoints, o.blocks, o.index, table[0].Requests)
+			if err := replay.WriteTable(out, table); err != nil {
+				return err
+			}
+		}
+		rows = append(rows, table...)
+	}
+	if o.plot == "" {
+		return nil
+	}
+	return o.draw(rows)
+}
+
+func (o *replayOptions) validate() error {
+	switch {
+	case o.index != string(replay.Exact) && o.index != string(replay.Approximate):
+		return fmt.Errorf("--index %q: must be exact or approximate", o.index)
+	case o.seeds < 1:
+		return fmt.Errorf("--seeds %d: must be at least 1", o.seeds)
+	case o.endpoints < 1 || o.endpoints > 4096:
+		return fmt.Errorf("--endpoints %d: must be 1 to 4096", o.endpoints)
+	case o.blocks < 1:
+		return fmt.Errorf("--kv-blocks %d: must be at least 1", o.blocks)
+	case o.requests < 1:
+		return fmt.Errorf("--requests %d: must be at least 1", o.requests)
+	case o.staleness < 0:
+		return fmt.Errorf("--metrics-staleness %v: must not be negative", o.staleness)
+	}
+	for _, s := range o.speeds {
+		if s <= 0 {
+			return fmt.Errorf("--speed %g: must be greater than 0", s)
+		}
+	}
+	return nil
+}
+
+func (o *replayOptions) load(seed uint64) (*workload.Workload, error) {
+	rng := rand.New(rand.NewPCG(seed, 7))
+	if o.generate != "" {
+		return workload.Generate(o.generate, o.requests, rng)
+	}
+	file, err := os.Open(o.trace)
+	if err != nil {
+		return nil, fmt.Errorf("--trace: %w", err)
+	}
+	defer file.Close()
+	w, err := workload.ReadMooncake(filepath.Base(o.trace), file, rng)
+	if err != nil {
+		return nil, err
+	}
+	w.ByThinkTime = o.thinkTime
+	return w, nil
+}
+
+func (o *replayOptions) replay(ctx context.Context, p replay.Policy, speed float64, errOut io.Writer) (replay.Summary, error) {
+	var runs [][]replay.Sample
+	name := ""
+	for seed := uint64(1); seed <= uint64(o.seeds); seed++ {
+		w, err := o.load(seed)
+		if err != nil {
+			return replay.Summary{}, err
+		}
+		name = w.Name
+		config := replay.Config{
+			Engine: engine.Config{Blocks: o.blocks}, Endpoints: o.endpoints, Index: replay.IndexMode(o.index),
+			Staleness: o.staleness, Seed: seed, Progress: o.progress(errOut, p.Name, speed),
+		}
+		if o.mixed {
+			config.EngineOf = halfSpeed
+		}
+		samples, err := replay.Run(ctx, w.AtSpeed(speed), p, config)
+		if err != nil {
+			return replay.Summary{}, fmt.Errorf("policy %s: %w", p.Name, err)
+		}
+		runs = append(runs, samples)
+	}
+	return replay.Summarise(p.Name, name, speed, runs...), nil
+}
+
+// halfSpeed makes every other endpoint half as fast.
+func halfSpeed(i int, c engine.Config) engine.Config {
+	if i%2 == 1 {
+		c.PrefillRate /= 2
+		c.StepBase *= 2
+		c.StepPerSeq *= 2
+		c.StepPerContextToken *= 2
+	}
+	return c
+}
+
+// progress draws a line on a terminal and nothing elsewhere.
+func (o *replayOptions) progress(errOut io.Writer, policy string, speed float64) func(done, total int) {
+	f, ok := errOut.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	return func(done, total int) {
+		fmt.Fprintf(errOut, "\r%-14s x%g  %3d%%", policy, speed, 100*done/max(1, total))
+		if done == total {
+			fmt.Fprint(errOut, "\r\033[K")
+		}
+	}
+}
+
+func (o *replayOptions) draw(rows []replay.Summary) (err error) {
+	file, err := os.Create(o.plot)
+	if err != nil {
+		return fmt.Errorf("--plot: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	title := fmt.Sprintf("%s: %d endpoints, %d KV blocks, %s index", rows[0].Workload, o.endpoints, o.blocks, o.index)
+	return replay.WritePlot(file, title, rows)
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fairway-ai/fairway/epp"
+	"github.com/fairway-ai/fairway/epp/explain"
+	"github.com/fairway-ai/fairway/epp/metrics"
+	"github.com/fairway-ai/fairway/epp/tracing"
+	"github.com/fairway-ai/fairway/extproc"
+	"github.com/fairway-ai/fairway/pool/file"
+)
+
+func newEPPCommand() *cobra.Command {
+	var f eppFlags
+	cmd := &cobra.Command{
+		Use:   "epp",
+		Short: "Run the endpoint picker alone, behind any gateway",
+		Long: `Run the endpoint picker: Envoy asks it over gRPC (ext_proc) where each request
+should go. Flags and ports are llm-d's, so it takes the place of that picker behind
+any gateway that speaks the Gateway API Inference Extension's protocol.
+
+The endpoints come from a file: --endpoints-file, -f with InferencePool objects, or
+a file-discovery plugin in the EndpointPickerConfig.`,
+		Example: `  fairway epp --endpoints-file endpoints.yaml
+  fairway epp -f fairway.yaml --secure-serving=false
+  fairway epp --config-file config.yaml --pool-name llama --pool-namespace prod`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.validate(cmd.Flags()); err != nil {
+				return err
+			}
+			log, err := f.log.logger(cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			return runEPP(cmd.Context(), &f, log)
+		},
+	}
+	f.register(cmd.Flags())
+	return cmd
+}
+
+// defaultGCPercent trades memory, of which a picker uses little, for a fifth less
+// CPU per request. GOGC overrides it.
+const defaultGCPercent = 400
+
+// runEPP runs the picker until ctx ends.
+func runEPP(ctx context.Context, f *eppFlags, log *slog.Logger) (err error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(defaultGCPercent)
+	}
+	config, err := f.loadConfig()
+	if err != nil {
+		return err
+	}
+	config.pool.Logger = log
+	for _, w := range config.warnings {
+		log.Warn(w)
+	}
+	// Read first: a file that is wrong at the start is an error, later it is not.
+	pools, err := file.Load(ctx, config.endpoints)
+	if err != nil {
+		return err
+	}
+	m := metrics.New(metrics.Options{Legacy: f.legacyMetrics, Commit: commit(), BuildRef: version, Process: true})
+	ring := explain.NewRing(0)
+	tracer, err := f.tracer(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		last, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if e := tracer.Shutdown(last); e != nil {
+			log.Warn("spans were lost at the end", "error", e)
+		}
+	}()
+	picker, err := epp.New(epp.Options{
+		Hold: true, MaxHold: f.maxHold, Metrics: m, Explain: ring, ExplainHeader: f.explainHeader,
+		EmitScores: f.emitScores, SessionHeader: config.sessionHeader, IgnoreSubset: f.ignoreSubset,
+		Tracer: tracer, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	set := epp.NewPoolSet(epp.PoolSetOptions{
+		Picker: picker, Policy: config.policy, Log: log,
+		Pool: config.pool,
+	})
+	apply := func(c *file.Config) error {
+		for _, w := range c.Warnings {
+			log.Warn(w)
+		}
+		f.namePool(c)
+		return set.Apply(c)
+	}
+	if err := apply(pools); err != nil {
+		return err
+	}
+	tc, err := f.tls(log)
+	if err != nil {
+		return err
+	}
+	server, err := epp.NewServer(f.serverOptions(config, picker, m, ring, tc, log))
+	if err != nil {
+		return err
+	}
+	server.SetReady(true)
+	return serveEPP(ctx, server, set, config, apply, log)
+}
+
+// serveEPP runs the server, and around it, until its last request has ended, what
+// keeps the pools up to date.
+func serveEPP(ctx context.Context, server *epp.Server, set *epp.PoolSet, config *eppConfig, apply func(*file.Config) error, log *slog.Logger) error {
+	around, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var group errgroup.Group
+	if config.scrape {
+		group.Go(func() error { return set.Run(around) })
+	}
+	if config.watch {
+		group.Go(func() error {
+			return file.Watch(around, config.endpoints, func(c *file.Config, err error) {
+				if err == nil {
+					err = apply(c)
+				}
+				if err != nil {
+					log.Error("the endpoints are wrong, those in use stay", "file", config.endpoints, "error", err)
+				}
+			})
+		})
+	}
+	group.Go(func() error {
+		defer stop()
+		return server.Run(ctx)
+	})
+	return group.Wait()
+}
+
+// tracer is nil unless --tracing is set.
+func (f *eppFlags) tracer(ctx context.Context, log *slog.Logger) (*tracing.Tracer, error) {
+	if !f.tracing {
+		return nil, nil
+	}
+	// OpenTelemetry knows no other place to report a failing collector to.
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Debug("tracing", "error", err) }))
+	return tracing.New(ctx, tracing.Options{Version: version})
+}
+
+// tls is nil unless --secure-serving is set.
+func (f *eppFlags) tls(log *slog.Logger) (*tls.Config, error) {
+	switch {
+	case !f.secure:
+		return nil, nil
+	case f.certPath != "":
+		c, err := epp.FileTLS(f.certPath, f.certReload, log)
+		if err != nil {
+			return nil, fmt.Errorf("--cert-path: %w", err)
+		}
+		return c, nil
+	}
+	return epp.SelfSignedTLS(time.Now())
+}
+
+func (f *eppFlags) serverOptions(c *eppConfig, p *epp.Picker, m *metrics.Metrics, ring *explain.Ring, tc *tls.Config, log *slog.Logger) epp.ServerOptions {
+	return epp.ServerOptions{
+		Picker: p, ExtProc: extproc.Options{MaxBodyBytes: f.maxBody, Scan: c.scan},
+		GRPCAddr: listenAddr(f.grpcPort), TLS: tc, UnixSocket: f.grpcUDS,
+		HealthAddr: listenAddr(f.healthPort), HealthOnGRPC: f.healthChecking,
+		MetricsAddr: listenAddr(f.metricsPort), Pprof: f.pprof,
+		MaxRecvMsgSize: f.maxRecv, DrainTimeout: f.drainTimeout, Metrics: m, Explain: ring, Log: log,
+	}
+}
+
+// namePool gives a file's only pool the name of the flags.
+func (f *eppFlags) namePool(c *file.Config) {
+	if f.poolName != "" && len(c.Pools) == 1 {
+		c.Pools[0].Name, c.Pools[0].Namespace = f.poolName, f.poolNamespace
+	}
+}
+
+// errNoEndpoints says how to name the endpoints.
+var errNoEndpoints = errors.New("where are the endpoints? Name them with --endpoints-file FILE, -f FILE, or a file-discovery plugin in --config-file; reading an InferencePool from a cluster needs the cluster build")

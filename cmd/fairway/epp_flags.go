@@ -1,0 +1,200 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/fairway-ai/fairway/epp"
+	"github.com/fairway-ai/fairway/extproc"
+	"github.com/fairway-ai/fairway/internal/logs"
+)
+
+// eppFlags are the flags of fairway epp: llm-d's, and a few of our own.
+type eppFlags struct {
+	grpcPort, healthPort, metricsPort int
+	grpcUDS                           string
+	poolName, poolNamespace           string
+	configFile, configText            string
+	endpointsFile, file               string
+	secure, certReload                bool
+	certPath                          string
+	healthChecking, metricsAuth       bool
+	pprof, tracing, legacyMetrics     bool
+	refreshInterval, staleness        time.Duration
+	drainTimeout, maxHold             time.Duration
+	emitScores, explainHeader         bool
+	ignoreSubset                      bool
+	refreshSet                        bool // --refresh-metrics-interval was given
+	maxRecv                           int
+	maxBody                           int64
+	log                               logFlags
+	// Those of a cluster, which this build does not serve.
+	poolGroup, endpointSelector, endpointTargetPorts string
+	leaderElection                                   bool
+}
+
+func (f *eppFlags) register(fs *pflag.FlagSet) {
+	namespace := os.Getenv("NAMESPACE")
+	if namespace == "" {
+		namespace = "default"
+	}
+	fs.IntVar(&f.grpcPort, "grpc-port", 9002, "port that Envoy calls (ext_proc); 0 for none")
+	fs.IntVar(&f.healthPort, "grpc-health-port", 9003, "port of gRPC health checks; 0 for none")
+	fs.IntVar(&f.metricsPort, "metrics-port", 9090, "port of /metrics, /healthz, /readyz and the decisions; 0 for none")
+	fs.StringVar(&f.grpcUDS, "grpc-uds", "", "path of a unix socket that Envoy may call, too, without TLS")
+	fs.StringVar(&f.poolName, "pool-name", "", "name of the pool, when the file has only one")
+	fs.StringVar(&f.poolNamespace, "pool-namespace", namespace, "namespace of the pool, when the file has only one; NAMESPACE in the environment is the default")
+	fs.StringVar(&f.configFile, "config-file", "", "EndpointPickerConfig file; without one, the default policy picks")
+	fs.StringVar(&f.configText, "config-text", "", "EndpointPickerConfig, instead of a file")
+	fs.StringVar(&f.endpointsFile, "endpoints-file", "", "file that lists the endpoints; it is watched")
+	fs.StringVarP(&f.file, "file", "f", "", "file with InferencePool objects and endpoints (fairway.yaml); it is watched")
+	fs.BoolVar(&f.secure, "secure-serving", true, "serve Envoy with TLS, with a certificate made at the start unless --cert-path names one")
+	fs.StringVar(&f.certPath, "cert-path", "", "directory of tls.crt and tls.key")
+	fs.BoolVar(&f.certReload, "enable-cert-reload", false, "read --cert-path again when its files change")
+	fs.BoolVar(&f.healthChecking, "health-checking", false, "answer gRPC health checks on --grpc-port, too")
+	fs.BoolVar(&f.metricsAuth, "metrics-endpoint-auth", false, "authenticate metrics requests; needs the cluster build, so only false is possible")
+	fs.BoolVar(&f.pprof, "enable-pprof", false, "serve /debug/pprof on --metrics-port")
+	fs.BoolVar(&f.tracing, "tracing", false, "send OpenTelemetry spans where OTEL_EXPORTER_OTLP_ENDPOINT says")
+	fs.BoolVar(&f.legacyMetrics, "enable-legacy-metrics", false, "also export the inference_objective_*, inference_pool_* and inference_extension_* metrics")
+	fs.DurationVar(&f.refreshInterval, "refresh-metrics-interval", 100*time.Millisecond, "time between two readings of a busy endpoint's metrics, at least 50ms; idle ones are read less often")
+	fs.DurationVar(&f.staleness, "metrics-staleness-threshold", 2*time.Second, "age at which an endpoint's metrics no longer count")
+	fs.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second, "longest wait for requests under way at the end")
+	fs.DurationVar(&f.maxHold, "max-hold", epp.DefaultMaxHold, "longest time a request is held for a busy endpoint (default policy only); must not exceed the gateway's max_message_timeout")
+	fs.BoolVar(&f.emitScores, "emit-endpoint-scores", false, "set x-gateway-destination-endpoint-scores on requests")
+	fs.BoolVar(&f.explainHeader, "explain-header", false, "answer x-fairway-explain: 1 with x-fairway-explanation")
+	fs.BoolVar(&f.ignoreSubset, "disable-endpoint-subset-filter", false, "ignore the subset of endpoints that the gateway allows")
+	fs.IntVar(&f.maxRecv, "grpc-max-recv-msg-size", 0, "longest gRPC message accepted, in bytes; 0 follows --max-body-bytes")
+	fs.Int64Var(&f.maxBody, "max-body-bytes", extproc.DefaultMaxBodyBytes, "longest request body accepted, in bytes; longer ones are answered 413")
+	f.log.register(fs)
+	fs.StringVar(&f.poolGroup, "pool-group", "", "API group of the InferencePool (cluster build)")
+	fs.StringVar(&f.endpointSelector, "endpoint-selector", "", "labels of the pods to pick (cluster build)")
+	fs.StringVar(&f.endpointTargetPorts, "endpoint-target-ports", "", "ports of the pods to pick (cluster build)")
+	fs.BoolVar(&f.leaderElection, "ha-enable-leader-election", false, "let one replica of several serve (cluster build)")
+	for _, name := range []string{"pool-group", "endpoint-selector", "endpoint-target-ports", "ha-enable-leader-election", "metrics-endpoint-auth"} {
+		_ = fs.MarkHidden(name) // the flag was registered above
+	}
+}
+
+// validate reports everything that is wrong with the flags.
+func (f *eppFlags) validate(fs *pflag.FlagSet) error {
+	f.refreshSet = fs.Changed("refresh-metrics-interval")
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	for _, name := range []string{"pool-group", "endpoint-selector", "endpoint-target-ports"} {
+		if fs.Lookup(name).Value.String() != "" {
+			bad("--%s: selects pods of a cluster, which needs the cluster build; list the endpoints in --endpoints-file instead", name)
+		}
+	}
+	if f.leaderElection {
+		bad("--ha-enable-leader-election: needs the cluster build; leave it out")
+	}
+	if f.metricsAuth {
+		bad("--metrics-endpoint-auth: authenticating needs the cluster build; set it to false and keep --metrics-port away from strangers")
+	}
+	for name, port := range map[string]int{"grpc-port": f.grpcPort, "grpc-health-port": f.healthPort, "metrics-port": f.metricsPort} {
+		if port < 0 || port > math.MaxUint16 {
+			bad("--%s: %d is not a port; use 1 to 65535, or 0 for none", name, port)
+		}
+	}
+	if f.grpcPort == 0 && f.grpcUDS == "" {
+		bad("--grpc-port: without a port, name a socket with --grpc-uds")
+	}
+	if f.configFile != "" && f.configText != "" {
+		bad("--config-file and --config-text: set only one")
+	}
+	if f.endpointsFile != "" && f.file != "" {
+		bad("--endpoints-file and -f: set only one")
+	}
+	if f.certPath != "" && !f.secure {
+		bad("--cert-path: is of no use with --secure-serving=false")
+	}
+	if f.certReload && f.certPath == "" {
+		bad("--enable-cert-reload: needs --cert-path")
+	}
+	if f.refreshInterval < minRefresh {
+		bad("--refresh-metrics-interval: %v is too short; use %v or more", f.refreshInterval, minRefresh)
+	}
+	for name, d := range map[string]time.Duration{"metrics-staleness-threshold": f.staleness, "max-hold": f.maxHold} {
+		if d <= 0 {
+			bad("--%s: %v must be longer than 0", name, d)
+		}
+	}
+	if f.drainTimeout < 0 {
+		bad("--drain-timeout: %v must not be negative", f.drainTimeout)
+	}
+	if f.maxBody <= 0 || f.maxBody > 1<<30 {
+		bad("--max-body-bytes: %d must be 1 to %d", f.maxBody, 1<<30)
+	}
+	if f.maxRecv < 0 {
+		bad("--grpc-max-recv-msg-size: %d must not be negative", f.maxRecv)
+	}
+	return errors.Join(errs...)
+}
+
+func listenAddr(port int) string {
+	if port == 0 {
+		return ""
+	}
+	return ":" + strconv.Itoa(port)
+}
+
+// logFlags are the flags of llm-d's logger.
+type logFlags struct {
+	verbosity                                int
+	level, encoder, stacktraceLevel, timeEnc string
+	devel                                    bool
+}
+
+func (l *logFlags) register(fs *pflag.FlagSet) {
+	fs.IntVarP(&l.verbosity, "v", "v", 2, "verbosity; from 4 on, debug messages are logged")
+	fs.StringVar(&l.level, "zap-log-level", "", "debug, info, error, or a verbosity; overrides -v")
+	fs.StringVar(&l.encoder, "zap-encoder", "console", "format of log lines, json or console")
+	fs.BoolVar(&l.devel, "zap-devel", false, "accepted for llm-d's sake")
+	fs.StringVar(&l.stacktraceLevel, "zap-stacktrace-level", "", "accepted for llm-d's sake")
+	fs.StringVar(&l.timeEnc, "zap-time-encoding", "", "accepted for llm-d's sake")
+	for _, name := range []string{"zap-devel", "zap-stacktrace-level", "zap-time-encoding"} {
+		_ = fs.MarkHidden(name) // the flag was registered above
+	}
+}
+
+// debugVerbosity is the verbosity at which llm-d logs debug messages.
+const debugVerbosity = 4
+
+func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
+	o := logs.Options{Level: "info"}
+	if l.verbosity >= debugVerbosity {
+		o.Level = "debug"
+	}
+	switch level := strings.ToLower(l.level); level {
+	case "":
+	case "debug", "info", "error":
+		o.Level = level
+	case "panic":
+		o.Level = "error"
+	default:
+		n, err := strconv.Atoi(level)
+		if err != nil || n <= 0 {
+			return nil, fmt.Errorf("--zap-log-level: %q must be debug, info, error, panic, or a number above 0", l.level)
+		}
+		if o.Level = "info"; n >= debugVerbosity {
+			o.Level = "debug"
+		}
+	}
+	switch l.encoder {
+	case "json":
+		o.JSON = true
+	case "console":
+	default:
+		return nil, fmt.Errorf("--zap-encoder: %q must be json or console", l.encoder)
+	}
+	return logs.New(w, o)
+}

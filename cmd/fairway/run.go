@@ -1,0 +1,351 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/term"
+	inferencev1 "sigs.k8s.io/gateway-api-inference-extension/api/v1"
+
+	"github.com/fairway-ai/fairway/epp"
+	"github.com/fairway-ai/fairway/epp/explain"
+	"github.com/fairway-ai/fairway/epp/metrics"
+	"github.com/fairway-ai/fairway/extproc"
+	"github.com/fairway-ai/fairway/gateway/standalone"
+	"github.com/fairway-ai/fairway/gateway/xds"
+	"github.com/fairway-ai/fairway/internal/logs"
+	"github.com/fairway-ai/fairway/pool"
+	"github.com/fairway-ai/fairway/pool/file"
+)
+
+// runOptions are the flags of run.
+type runOptions struct {
+	file          string
+	listen        string
+	admin         string
+	envoy         string
+	sims          int
+	model         string
+	speed         float64
+	failureMode   string
+	explainHeader bool
+	accessLog     bool
+	concurrency   int
+	maxBody       int64
+	drainTimeout  time.Duration
+	log           logs.Options
+}
+
+func newRunCommand() *cobra.Command {
+	var o runOptions
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run Envoy, the picker and, without a file, simulated model servers",
+		Long: `Run everything on this machine: Envoy in front, the endpoint picker beside it, and
+the model servers that a file names. Without -f, simulated vLLM servers are started.
+
+The file holds InferencePool objects and a list of endpoints, or just such a list.
+Edits are picked up at once; a bad edit is reported, and what was there stays.
+
+Ctrl-C lets the requests under way end; a second one does not.`,
+		Example: `  fairway run
+  fairway run -f fairway.yaml --listen 0.0.0.0:8080
+  fairway run --sim 3 --speed 10`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.validate(); err != nil {
+				return err
+			}
+			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.file, "file", "f", "", "`file` with InferencePool objects and endpoints")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:8080", "`address` for clients; port 0 takes a free one")
+	f.StringVar(&o.admin, "admin", "127.0.0.1:9090", "`address` of metrics, health and decisions; empty for none")
+	f.StringVar(&o.envoy, "envoy", "", "`path` of the Envoy binary (default: bin/envoy, then $PATH)")
+	f.IntVar(&o.sims, "sim", 8, "number of simulated servers, without a file")
+	f.StringVar(&o.model, "model", "sim", "model of the simulated servers")
+	f.Float64Var(&o.speed, "speed", 1, "run the simulated servers this many times as fast")
+	f.StringVar(&o.failureMode, "failure-mode", string(inferencev1.EndpointPickerFailOpen), "FailOpen or FailClose, for the simulated servers")
+	f.BoolVar(&o.explainHeader, "explain-header", false, "answer the request header x-fairway-explain: 1 with a response header")
+	f.BoolVar(&o.accessLog, "access-log", false, "print a JSON line per request")
+	f.IntVar(&o.concurrency, "concurrency", 0, "Envoy's worker threads; 0 means one per core")
+	f.Int64Var(&o.maxBody, "max-body-bytes", 16<<20, "longest request body, in `bytes`")
+	f.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, "how long requests under way may take to end")
+	f.BoolVar(&o.log.JSON, "json", false, "log JSON lines, and draw no table")
+	f.StringVar(&o.log.Level, "log-level", "info", "debug, info, warn or error")
+	return cmd
+}
+
+func (o *runOptions) validate() error {
+	switch {
+	case o.file == "" && (o.sims < 1 || o.sims > 256):
+		return fmt.Errorf("--sim %d: must be 1 to 256", o.sims)
+	case o.failureMode != string(inferencev1.EndpointPickerFailOpen) && o.failureMode != string(inferencev1.EndpointPickerFailClose):
+		return fmt.Errorf("--failure-mode %q: must be FailOpen or FailClose", o.failureMode)
+	case o.drainTimeout <= 0:
+		return fmt.Errorf("--drain-timeout %v: must be positive", o.drainTimeout)
+	}
+	if _, err := netip.ParseAddrPort(o.listen); err != nil {
+		return fmt.Errorf("--listen %q: must be an IP address and a port, such as 127.0.0.1:8080", o.listen)
+	}
+	return nil
+}
+
+// run starts the parts in the order in which each needs the one before, and stops
+// them in the opposite order.
+func (o *runOptions) run(ctx context.Context, out, errOut io.Writer) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(defaultGCPercent)
+	}
+	screen := o.screen(out)
+	if screen != nil && o.log.Level == "info" {
+		o.log.Level = "warn" // the screen says what info would
+	}
+	log, err := logs.New(errOut, o.log)
+	if err != nil {
+		return fmt.Errorf("--log-level: %w", err)
+	}
+	say := announcer(out, log, screen != nil)
+	envoy, err := standalone.FindEnvoy(o.envoy)
+	if err != nil {
+		return err
+	}
+	around, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var group errgroup.Group
+
+	config, err := o.endpoints(ctx, around, &group, say, log)
+	if err != nil {
+		stop()
+		return errors.Join(err, group.Wait())
+	}
+	r, err := o.start(ctx, config, envoy, log)
+	if err != nil {
+		stop()
+		return errors.Join(err, group.Wait())
+	}
+	group.Go(func() error { return r.set.Run(around) })
+	serving, stopServing := context.WithCancel(around)
+	defer stopServing()
+	group.Go(func() error { defer stop(); return r.server.Run(serving) })
+	addr, err := r.launch(ctx, o, config)
+	if err != nil {
+		stopServing()
+		return errors.Join(err, group.Wait())
+	}
+	r.server.SetReady(true)
+	say("Envoy "+r.gateway.EnvoyVersion()+" is ready", "address", "http://"+addr.String())
+	o.welcome(out, screen, addr, config)
+	if o.file != "" {
+		group.Go(func() error { return file.Watch(around, o.file, r.follow(around, o.file)) })
+	}
+	group.Go(func() error { r.report(around, screen, log); return nil })
+
+	select {
+	case <-ctx.Done():
+	case <-around.Done(): // a listener failed
+	}
+	say("stopping: requests under way may end; Ctrl-C again to stop at once")
+	r.drain(around)
+	stopServing()
+	err = group.Wait()
+	return errors.Join(err, os.RemoveAll(r.dir))
+}
+
+// screen is the terminal to draw on, nil when there is none.
+func (o *runOptions) screen(out io.Writer) *os.File {
+	f, ok := out.(*os.File)
+	if !ok || o.log.JSON || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	return f
+}
+
+// announcer tells what is starting: on the terminal in plain words, in the log
+// otherwise.
+func announcer(out io.Writer, log *slog.Logger, terminal bool) func(string, ...any) {
+	if !terminal {
+		return func(text string, args ...any) { log.Info(text, args...) }
+	}
+	return func(text string, args ...any) {
+		for i := 1; i < len(args); i += 2 {
+			text += fmt.Sprintf("  %v", args[i])
+		}
+		fmt.Fprintln(out, text)
+	}
+}
+
+// endpoints reads the file, or starts simulated servers.
+func (o *runOptions) endpoints(ctx, around context.Context, group *errgroup.Group, say func(string, ...any), log *slog.Logger) (*file.Config, error) {
+	if o.file == "" {
+		say(fmt.Sprintf("starting %d simulated vLLM servers", o.sims))
+		return o.startSims(around, group)
+	}
+	config, err := file.Load(ctx, o.file)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range config.Warnings {
+		log.Warn(w)
+	}
+	return config, nil
+}
+
+// running is what run has started.
+type running struct {
+	set     *epp.PoolSet
+	ring    *explain.Ring
+	metrics *metrics.Metrics
+	server  *epp.Server
+	gateway *standalone.Gateway
+	dir     string
+	socket  string
+	envoy   string
+	log     *slog.Logger
+
+	mu     sync.Mutex
+	config *file.Config // in use, guarded by mu
+}
+
+// start makes the picker and opens its listeners.
+func (o *runOptions) start(_ context.Context, config *file.Config, envoy string, log *slog.Logger) (_ *running, err error) {
+	r := &running{envoy: envoy, log: log, ring: explain.NewRing(0)}
+	if r.dir, err = os.MkdirTemp("", "fairway-"); err != nil {
+		return nil, fmt.Errorf("a folder for the picker's socket: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(r.dir))
+		}
+	}()
+	r.socket = filepath.Join(r.dir, "picker.sock")
+	r.metrics = metrics.New(metrics.Options{Commit: commit(), BuildRef: version, Process: true})
+	picker, err := epp.New(epp.Options{
+		Hold: true, Metrics: r.metrics, Explain: r.ring, ExplainHeader: o.explainHeader, PoolHeader: true, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.set = epp.NewPoolSet(epp.PoolSetOptions{Picker: picker, Pool: pool.Options{Logger: log}, Log: log})
+	if err := r.set.Apply(config); err != nil {
+		return nil, err
+	}
+	r.config = config
+	r.server, err = epp.NewServer(epp.ServerOptions{
+		Picker: picker, ExtProc: extproc.Options{MaxBodyBytes: o.maxBody}, UnixSocket: r.socket, MetricsAddr: o.admin,
+		DrainTimeout: o.drainTimeout, Metrics: r.metrics, Explain: r.ring, Log: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w (--admin chooses another address)", err)
+	}
+	return r, nil
+}
+
+// launch starts Envoy and returns the address it listens on.
+func (r *running) launch(ctx context.Context, o *runOptions, config *file.Config) (netip.AddrPort, error) {
+	listen, err := netip.ParseAddrPort(o.listen)
+	if err != nil {
+		return listen, fmt.Errorf("--listen: %w", err)
+	}
+	r.gateway, err = standalone.Start(ctx, standalone.Options{
+		XDS:   xds.Options{Address: listen, PickerSocket: r.socket, MaxBodyBytes: o.maxBody, AccessLog: o.accessLog},
+		Envoy: r.envoy, Concurrency: o.concurrency, DrainTimeout: o.drainTimeout, Log: r.log,
+	}, xdsPools(config))
+	if err != nil {
+		return listen, err
+	}
+	return r.gateway.Ready(ctx)
+}
+
+// xdsPools is what Envoy must know of the pools.
+func xdsPools(c *file.Config) []xds.Pool {
+	pools := make([]xds.Pool, 0, len(c.Pools))
+	for i := range c.Pools {
+		p := &c.Pools[i]
+		x := xds.Pool{
+			Name: p.FullName(), FailOpen: p.FailureMode == inferencev1.EndpointPickerFailOpen,
+			HTTP2: p.AppProtocol == inferencev1.AppProtocolH2C,
+		}
+		for _, s := range p.Specs {
+			x.Endpoints = append(x.Endpoints, s.Address)
+		}
+		pools = append(pools, x)
+	}
+	return pools
+}
+
+// follow returns what takes over an edited file.
+func (r *running) follow(ctx context.Context, name string) func(*file.Config, error) {
+	first := true
+	return func(c *file.Config, err error) {
+		if err == nil && first {
+			first = false // what is in use already
+			return
+		}
+		first = false
+		if err == nil {
+			err = r.apply(ctx, c)
+		}
+		if err != nil {
+			r.log.Error("the file is wrong; what was there stays", "file", name, "error", err)
+			return
+		}
+		for _, w := range c.Warnings {
+			r.log.Warn(w)
+		}
+		r.log.Info("the file was taken over", "file", name)
+	}
+}
+
+// apply changes the pools: an endpoint is in Envoy before it is picked, and picked
+// no more before it leaves Envoy.
+func (r *running) apply(ctx context.Context, c *file.Config) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.gateway.Update(ctx, union(xdsPools(c), xdsPools(r.config))); err != nil {
+		return err
+	}
+	if err := r.set.Apply(c); err != nil {
+		return errors.Join(err, r.gateway.Update(ctx, xdsPools(r.config)))
+	}
+	r.config = c
+	return r.gateway.Update(ctx, xdsPools(c))
+}
+
+// union is next with the endpoints and pools of both.
+func union(next, old []xds.Pool) []xds.Pool {
+	at := make(map[string]int, len(next))
+	for i := range next {
+		at[next[i].Name] = i
+	}
+	for _, p := range old {
+		if i, ok := at[p.Name]; ok {
+			next[i].Endpoints = append(next[i].Endpoints, p.Endpoints...)
+		} else {
+			next = append(next, p)
+		}
+	}
+	return next
+}
+
+// drain lets requests end, until a second interrupt.
+func (r *running) drain(ctx context.Context) {
+	again, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	r.gateway.Drain(again)
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairway-ai/fairway/sim/engine"
+	"github.com/fairway-ai/fairway/sim/server"
+)
+
+// simOptions are the flags of sim.
+type simOptions struct {
+	host                                   string
+	port                                   int
+	config                                 server.Config
+	startDelay, metricsDelay, loraLoadTime time.Duration
+}
+
+func newSimCommand() *cobra.Command {
+	var o simOptions
+	cmd := &cobra.Command{
+		Use:   "sim",
+		Short: "Run a vLLM-compatible model server that needs no GPU",
+		Long: `Run one simulated vLLM server: its API, its pace, its KV cache and its metrics,
+without a model. It answers with filler text and measures a token as 4 bytes.
+
+It serves /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses,
+/v1/messages, /v1/models, /tokenize, /detokenize, /v1/load_lora_adapter,
+/v1/unload_lora_adapter, /health, /ping, /version and /metrics. The response header
+x-sim-server and the field system_fingerprint name the server that answered.
+
+An answer has max_tokens tokens, or 16 to 64, depending on the prompt, when the
+request does not say.
+
+GET /admin/config shows the failure switches; POST changes those it names:
+
+  curl localhost:8000/admin/config -d '{"errorRate": 0.1, "metricsDelay": "2s"}'
+
+Its fields are errorRate, hang, startDelay, dropAfter, maxWaiting, metricsDelay and
+metricsGarbage.`,
+		Example: `  fairway sim --port 8001 --name a
+  fairway sim --port 8002 --name b --kv-blocks 2048 --lora sql,json --max-loras 1
+  fairway sim --port 8003 --name c --error-rate 0.05 --drop-after 20`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd.Context(), cmd.ErrOrStderr())
+		},
+	}
+	f, c := cmd.Flags(), &o.config
+	f.StringVar(&o.host, "host", "", "`address` to listen on (default all)")
+	f.IntVar(&o.port, "port", 8000, "port to listen on; 0 takes a free one")
+	f.StringVar(&c.Name, "name", "", "name of this server in its answers (default sim-PORT)")
+	f.StringVar(&c.Model, "model", server.DefaultModel, "name of the model to serve")
+	f.Float64Var(&c.Speed, "speed", 1, "run the engine this many times as fast")
+	f.BoolVar(&c.Echo, "echo", false, "answer with the last user message instead of filler")
+	f.Uint64Var(&c.Seed, "seed", 0, "seed of the choice of requests that --error-rate fails")
+	f.IntVar(&c.MaxModelLen, "max-model-len", 0, "tokens of prompt and answer at most (default what the KV cache holds)")
+
+	f.IntVar(&c.Engine.Blocks, "kv-blocks", engine.DefaultBlocks, "KV cache in blocks")
+	f.IntVar(&c.Engine.BlockTokens, "block-size", engine.DefaultBlockTokens, "tokens of a KV block")
+	f.IntVar(&c.Engine.MaxSeqs, "max-num-seqs", engine.DefaultMaxSeqs, "sequences that run at once")
+	f.IntVar(&c.Engine.ChunkTokens, "max-num-batched-tokens", engine.DefaultChunkTokens, "tokens of a step; at least max-num-seqs")
+	f.Float64Var(&c.Engine.PrefillRate, "prefill-rate", engine.DefaultPrefillRate, "prompt tokens computed per second")
+	f.DurationVar(&c.Engine.StepBase, "step-base", engine.DefaultStepBase, "fixed duration of a step")
+	f.DurationVar(&c.Engine.StepPerSeq, "step-per-seq", engine.DefaultStepPerSeq, "duration added per decoding sequence")
+	f.DurationVar(&c.Engine.StepPerContextToken, "step-per-context-token", engine.DefaultStepPerContextToken, "duration added per context token of decoding sequences")
+
+	f.StringSliceVar(&c.Adapters, "lora", nil, "`names` of LoRA adapters, each a model name in requests")
+	f.IntVar(&c.Engine.MaxLoRA, "max-loras", 1, "LoRA adapters in one step")
+	f.DurationVar(&o.loraLoadTime, "lora-load-time", 100*time.Millisecond, "duration of loading an adapter that is not in memory")
+
+	f.Float64Var(&c.Failures.ErrorRate, "error-rate", 0, "fraction of requests answered with status 500")
+	f.BoolVar(&c.Failures.Hang, "hang", false, "accept requests and never answer")
+	f.DurationVar(&o.startDelay, "start-delay", 0, "answer 503 for this long after the start")
+	f.IntVar(&c.Failures.DropAfter, "drop-after", 0, "close the connection after this many tokens of an answer; 0 never")
+	f.IntVar(&c.Failures.MaxWaiting, "max-waiting", 0, "answer 429 when this many requests wait; 0 never")
+	f.DurationVar(&o.metricsDelay, "metrics-delay", 0, "delay every metrics page")
+	f.BoolVar(&c.Failures.MetricsGarbage, "metrics-garbage", false, "serve bytes that are no metrics page")
+	f.DurationVar(&c.ShutdownTimeout, "shutdown-timeout", server.DefaultShutdownTimeout, "time that running requests have to finish at shutdown")
+	return cmd
+}
+
+func (o *simOptions) run(ctx context.Context, errOut io.Writer) error {
+	c := o.config
+	c.Engine.LoRALoad = o.loraLoadTime
+	c.Failures.StartDelay, c.Failures.MetricsDelay = server.Duration(o.startDelay), server.Duration(o.metricsDelay)
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(o.host, strconv.Itoa(o.port)))
+	if err != nil {
+		return fmt.Errorf("--host, --port: %w", err)
+	}
+	if c.Name == "" {
+		c.Name = fmt.Sprintf("sim-%d", l.Addr().(*net.TCPAddr).Port)
+	}
+	s, err := server.New(c)
+	if err != nil {
+		_ = l.Close() // nothing was accepted
+		return err
+	}
+	fmt.Fprintf(errOut, "%s serves model %q on %s\n", c.Name, c.Model, l.Addr())
+	return s.Run(ctx, l)
+}

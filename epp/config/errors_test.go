@@ -1,0 +1,155 @@
+package config
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestErrors(t *testing.T) {
+	profile := func(text string) string {
+		return "plugins:\n- type: queue-scorer\n- type: max-score-picker\n- {type: random-picker, name: dice}\n- type: openai-parser\n- type: utilization-detector\nschedulingProfiles:\n" + text
+	}
+	for _, tc := range []struct{ name, text, want string }{
+		{"too large", strings.Repeat("#", MaxSize+1), "at most 1048576 are read"},
+		{"not YAML", "a: [", "the file is not valid YAML: line 1"},
+		{"two documents", "kind: EndpointPickerConfig\n---\nkind: EndpointPickerConfig\n", "more than one document"},
+		{"not an object", "[]", "line 1: is a list: must be an object"},
+		{"kind", "kind: InferencePool", `line 1: kind: is "InferencePool": must be EndpointPickerConfig`},
+		{"apiVersion", "apiVersion: llm-d.ai/v2", `apiVersion: is "llm-d.ai/v2": must be one of llm-d.ai/v1alpha1, llm-d.ai/v1, `},
+		{"unknown field", "kind: EndpointPickerConfig\nplugin: []", `line 2: plugin: unknown field; did you mean "plugins"?`},
+		{"unknown field, nothing close", "xyzzy: 1", "xyzzy: unknown field"},
+		{"unknown field inside", "plugins:\n- type: queue-scorer\n  params: {}", "line 3: plugins[0].params: unknown field; must be one of name, parameters, type"},
+		{"repeated field", "plugins: []\nplugins: []", "line 2: plugins: is there twice"},
+		{"list wanted", "plugins: {}", "plugins: is an object: must be a list"},
+		{"object wanted", "plugins: [queue-scorer]", "plugins[0]: is text: must be an object"},
+		{"text wanted", "plugins: [{type: 5}]", `plugins[0].type: is a number: must be text; put "5" in quotes`},
+		{"text wanted, not a list", "plugins: [{type: []}]", "plugins[0].type: is a list: must be text"},
+		{"merge key", "a: &a {}\n<<: *a", "<<: unknown field"},
+
+		{"no type", "plugins: [{name: a}]", "plugins[0].type: is missing"},
+		{"unknown type", "plugins:\n- type: queue-scrorer", `line 2: plugins[0].type: unknown plugin type "queue-scrorer"; did you mean "queue-scorer"?`},
+		{"unknown type, nothing close", "plugins: [{type: magic}]", `plugins[0].type: unknown plugin type "magic"`},
+		{"not available", "plugins: [{type: pd-profile-handler}]", `"pd-profile-handler" is not available in Fairway: serving prefill and decode on different endpoints is not implemented`},
+		{"name taken", "plugins: [{type: queue-scorer}, {type: load-aware-scorer, name: queue-scorer}]", `plugins[1].name: "queue-scorer" is the name of another plugin`},
+
+		{"unknown parameter", "plugins:\n- type: load-aware-scorer\n  parameters:\n    treshold: 5", `line 4: plugins[0].parameters.treshold: unknown field; did you mean "threshold"?`},
+		{"parameters of none", "plugins: [{type: queue-scorer, parameters: {a: 1}}]", "plugins[0].parameters.a: unknown field; none are allowed here"},
+		{"whole number", "plugins: [{type: load-aware-scorer, parameters: {threshold: 1.5}}]", `threshold: is "1.5": must be a whole number that fits in 32 bits`},
+		{"number too large", "plugins: [{type: load-aware-scorer, parameters: {threshold: 99999999999}}]", "must be a whole number that fits in 32 bits"},
+		{"number", "plugins: [{type: active-request-scorer, parameters: {maxBusyScore: high}}]", `maxBusyScore: is "high": must be a number`},
+		{"boolean", "plugins: [{type: file-discovery, parameters: {path: a, watchFile: yes please}}]", `watchFile: is "yes please": must be true or false`},
+		{"duration", "plugins: [{type: metrics-data-source, parameters: {interval: soon}}]", `interval: "soon" is not a duration: write a number and a unit`},
+		{"duration in the file", "flowControl: {defaultRequestTTL: soon}", "flowControl.defaultRequestTTL: time: invalid duration"},
+		{"quantity", "flowControl: {maxBytes: many}", "flowControl.maxBytes: quantities must match"},
+		{"validated", "plugins:\n- type: load-aware-scorer\n  parameters: {threshold: 0}", "line 3: plugins[0].parameters: threshold is 0: must be 1 or more"},
+		{"label selector", "plugins: [{type: label-selector-filter, parameters: {matchLabels: {a: true}}}]", `matchLabels.a: is a boolean: must be text; put "true" in quotes`},
+		{"label selector, not an object", "plugins: [{type: label-selector-filter, parameters: {matchLabels: a}}]", "matchLabels: is text: must be an object"},
+		{"selector operator", "plugins: [{type: label-selector-filter, parameters: {matchExpressions: [{key: a, operator: Is}]}}]", `matchExpressions[0]: operator is "Is"`},
+		{"picker", "plugins: [{type: max-score-picker, parameters: {maxNumOfEndpoints: 0}}]", "maxNumOfEndpoints is 0: must be 1 or more"},
+		{"discovery path", "plugins: [{type: file-discovery}]", "path is missing: name the file"},
+		{"metrics scheme", "plugins: [{type: metrics-data-source, parameters: {scheme: ftp}}]", `scheme is "ftp": must be http or https`},
+		{"metrics path", "plugins: [{type: metrics-data-source, parameters: {path: m}}]", "must begin with /"},
+		{"metrics port", "plugins: [{type: metrics-data-source, parameters: {port: 70000}}]", "must be 1 to 65535"},
+		{"metrics interval", "plugins: [{type: metrics-data-source, parameters: {interval: -1s}}]", "must not be negative"},
+		{"metrics client", "plugins: [{type: metrics-data-source, parameters: {clientCertPath: a}}]", "set both or none"},
+		{"engine name", "plugins: [{type: core-metrics-extractor, parameters: {engineConfigs: [{}]}}]", "engineConfigs[0].name is missing"},
+		{"engine twice", "plugins: [{type: core-metrics-extractor, parameters: {engineConfigs: [{name: a}, {name: a}]}}]", `engineConfigs[1].name: "a" is there twice`},
+		{"engine custom", "plugins: [{type: core-metrics-extractor, parameters: {engineConfigs: [{name: a, customMetrics: [{attributeKey: x}]}]}}]", "engineConfigs[0].customMetrics: no plugin here reads custom metrics"},
+		{"detector queue", "plugins: [{type: utilization-detector, parameters: {queueDepthThreshold: 0}}]", "queueDepthThreshold is 0"},
+		{"detector cache", "plugins: [{type: utilization-detector, parameters: {kvCacheUtilThreshold: 2}}]", "kvCacheUtilThreshold is 2"},
+		{"detector staleness", "plugins: [{type: utilization-detector, parameters: {metricsStalenessThreshold: 0s}}]", "metricsStalenessThreshold is 0s"},
+		{"detector headroom", "plugins: [{type: utilization-detector, parameters: {headroom: -1}}]", "headroom is -1"},
+		{"prefix", "plugins: [{type: approx-prefix-cache-producer, parameters: {blockSizeTokens: -1}}]", "blockSizeTokens is -1: must be 0 or more"},
+		{"output tokens", "plugins: [{type: inflight-load-producer, parameters: {addEstimatedOutputTokens: true}}]", "addEstimatedOutputTokens: is not supported"},
+		{"tokenizer", "plugins: [{type: token-producer, parameters: {vllm: {url: http://x}}}]", "plugins[0].parameters.vllm: is not supported: tokens are estimated"},
+		{"session", "plugins: [{type: session-affinity-scorer, parameters: {headerName: x-other}}]", `headerName is "x-other": only "x-session-token" is supported`},
+		{"second source", "plugins: [{type: metrics-data-source}, {type: metrics-data-source, name: b}]", `plugins[1]: there is a data source already, "metrics-data-source"`},
+		{"second extractor", "plugins: [{type: core-metrics-extractor}, {type: core-metrics-extractor, name: b}]", "there is a extractor already"},
+
+		{"gate", "featureGates: [flowcontrol]", `featureGates[0]: unknown feature gate "flowcontrol"; did you mean "flowControl"?`},
+		{"gate value", "featureGates: [flowControl=1]", "must be a name, or name=true or name=false"},
+		{"flow control", "featureGates:\n- flowControl", "line 2: featureGates[0]: flow control is not available in Fairway"},
+		{"flow control policy", "flowControl: {priorityBands: [{priority: 1, orderingPolicyRef: x}]}", `flowControl.priorityBands[0].orderingPolicyRef: no entry of plugins is named "x"`},
+		{"flow control kind", "plugins: [{type: queue-scorer}]\nflowControl: {defaultPriorityBand: {fairnessPolicyRef: queue-scorer}}", `"queue-scorer" is a scorer: must name a flow control policy`},
+		{"usage limit", "flowControl: {usageLimitPolicyPluginRef: x}", "flowControl.usageLimitPolicyPluginRef: no entry"},
+		{"parser", "requestHandler: {parsers: [{pluginRef: x}]}", `requestHandler.parsers[0].pluginRef: no entry of plugins is named "x"`},
+		{"parser missing", "requestHandler:\n  parsers:\n  - {}", "line 3: requestHandler.parsers[0].pluginRef: is missing: name an entry of plugins"},
+		{"discovery", "plugins: [{type: queue-scorer}]\ndataLayer: {discovery: {pluginRef: queue-scorer}}", `dataLayer.discovery.pluginRef: "queue-scorer" is a scorer: must name a endpoint discovery`},
+		{"discovery twice", "dataLayer: {discovery: {pluginRef: a, endpoints: {pluginRef: b}}}", "contradicts dataLayer.discovery.endpoints.pluginRef"},
+		{"discovery missing", "dataLayer: {discovery: {}}", "dataLayer.discovery.pluginRef: is missing"},
+		{"source", "plugins: [{type: openai-parser}]\ndataLayer: {sources: [{pluginRef: openai-parser}]}", `dataLayer.sources[0].pluginRef: "openai-parser" is a parser: must name a data source`},
+		{"extractor", "plugins: [{type: metrics-data-source}]\ndataLayer: {sources: [{pluginRef: metrics-data-source, extractors: [{pluginRef: x}]}]}", "dataLayer.sources[0].extractors[0].pluginRef: no entry"},
+		{"replicas", "dataLayer: {crossReplica: {syncerPluginRef: a, syncInterval: 1s, publishTimeout: 1s}}", "dataLayer.crossReplica: is not available in Fairway: replicas do not share state"},
+		{"replicas, earlier", "dataLayer: {crossReplicaSyncerPluginRef: a, crossReplicaSyncInterval: 1s}", "dataLayer.crossReplicaSyncerPluginRef: is not available"},
+		{"peers", "dataLayer: {peerDiscovery: {pluginRef: a}}", "dataLayer.peerDiscovery: is not available"},
+		{"detector", "saturationDetector: {pluginRef: x}", `saturationDetector.pluginRef: no entry of plugins is named "x"`},
+
+		{"profile name", profile("- plugins: []"), "line 8: schedulingProfiles[0].name: is missing"},
+		{"profile reference", profile("- name: a\n  plugins:\n  - pluginRef: queue-scorer\n  - pluginRef: dicee"), `line 11: schedulingProfiles[0].plugins[1].pluginRef: no entry of plugins is named "dicee"; did you mean "dice"?`},
+		{"profile without reference", profile("- {name: a, plugins: [{weight: 2}]}"), "schedulingProfiles[0].plugins[0].pluginRef: is missing"},
+		{"profile kind", profile("- {name: a, plugins: [{pluginRef: openai-parser}]}"), `"openai-parser" is a parser: must name a filter or scorer or picker`},
+		{"profile filter that is not", profile("- {name: a, plugins: [{pluginRef: utilization-detector}]}"), `"utilization-detector" is a saturation detector`},
+		{"two pickers", profile("- {name: a, plugins: [{pluginRef: max-score-picker}, {pluginRef: dice}]}"), `"dice" is a second picker, after "max-score-picker"`},
+		{"weight", profile("- {name: a, plugins: [{pluginRef: queue-scorer, weight: .nan}]}"), `weight: is ".nan": must be a number`},
+		{"infinite weight", profile("- {name: a, plugins: [{pluginRef: queue-scorer, weight: 1e300}]}"), "must be a finite number"},
+		{"two profiles", profile("- {name: a}\n- {name: b}"), "schedulingProfiles: there are 2 profiles: Fairway schedules with one"},
+		{"two handlers", "plugins: [{type: single-profile-handler}, {type: single-profile-handler, name: b}]", "plugins[1]: there is a profile handler already"},
+		{"too deep", strings.Repeat("[", 200) + strings.Repeat("]", 200), "must be an object"},
+		{"too deep inside", "plugins: [{type: a, parameters: " + strings.Repeat("[", 200) + strings.Repeat("]", 200) + "}]", "too deeply nested"},
+		{"alias bomb", "plugins:\n- &a {type: x, parameters: [1,1,1,1,1,1,1,1,1,1]}\n- &b {type: x, parameters: [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]}\n- &c {type: x, parameters: [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]}\n- &d {type: x, parameters: [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]}\n- &e {type: x, parameters: [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]}\n- {type: x, parameters: [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]}\n", "too large"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c, _, err := Load([]byte(tc.text))
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Fatalf("error %v, want %q", err, tc.want)
+			}
+			if c != nil {
+				t.Error("an error and a configuration")
+			}
+			var fe *FieldError
+			if !errors.As(err, &fe) {
+				t.Errorf("%T is not a FieldError", err)
+			}
+		})
+	}
+}
+
+// Several mistakes are reported together.
+func TestErrorsTogether(t *testing.T) {
+	_, _, err := Load([]byte("plugins:\n- type: a\n- type: b\nfeatureGates: [c]\n"))
+	if err == nil || strings.Count(err.Error(), "\n") != 2 {
+		t.Errorf("want three errors, got: %v", err)
+	}
+	_, _, err = Load([]byte("plugins:\n" + strings.Repeat("- type: a\n", 500)))
+	if n := strings.Count(err.Error(), "\n"); n >= maxErrors {
+		t.Errorf("%d errors are too many", n+1)
+	}
+}
+
+// Every type that is known but not built has a reason, and none is built.
+func TestNotBuilt(t *testing.T) {
+	r := newRegistry()
+	for _, typ := range r.types() {
+		if _, known := notBuilt(typ); known {
+			t.Errorf("%s is built, and said not to be", typ)
+		}
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add("")
+	f.Add("plugins:\n- type: queue-scorer\n")
+	f.Add("plugins: [{type: label-selector-filter, parameters: {matchLabels: {a: b}, matchExpressions: [{key: a, operator: In, values: [c]}]}}]")
+	f.Add("flowControl: {maxBytes: 1e999999999, defaultRequestTTL: 1m}\nfeatureGates: [dataLayer]")
+	f.Add("a: &a [*a]\nplugins: *a")
+	f.Add("plugins: &p\n- {type: max-score-picker, name: x}\n- &q {type: session-affinity-scorer}\nschedulingProfiles: [{name: a, plugins: [{pluginRef: x, weight: 1e3}]}]")
+	f.Add("dataLayer: {discovery: {endpoints: {pluginRef: a}}, sources: [{pluginRef: b, extractors: [{pluginRef: c}]}]}")
+	f.Add("\"\\xff\": 1\n? [a]\n: b")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, _, err := Load([]byte(text))
+		if (c == nil) == (err == nil) {
+			t.Errorf("config %v, error %v", c, err)
+		}
+	})
+}

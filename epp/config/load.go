@@ -1,0 +1,219 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/fairway-ai/fairway/api/v1alpha1"
+)
+
+// MaxSize is the size of the largest file that Load reads, in bytes.
+const MaxSize = 1 << 20
+
+// apiVersions are the versions that are accepted, and what to write instead of
+// those that are deprecated.
+var apiVersions = []struct{ version, instead string }{
+	{"llm-d.ai/v1alpha1", ""},
+	{"llm-d.ai/v1", ""},
+	{"inference.networking.x-k8s.io/v1alpha1", "llm-d.ai/v1alpha1"},
+	{"config.apix.gateway-api-inference-extension.sigs.k8s.io/v1alpha1", "llm-d.ai/v1alpha1"},
+}
+
+// loader is the state of one Load.
+type loader struct {
+	decoder
+	root    *yaml.Node
+	spec    v1alpha1.EndpointPickerConfig
+	types   registry
+	plugins []*plugin
+	config  Config
+}
+
+// Load reads a configuration in YAML or JSON. The error joins a [FieldError] for
+// every mistake it found. An empty file is the default configuration.
+func Load(data []byte) (*Config, []Warning, error) {
+	if len(data) > MaxSize {
+		return nil, nil, &FieldError{Message: fmt.Sprintf("the file has %d bytes: at most %d are read", len(data), MaxSize)}
+	}
+	l := &loader{types: newRegistry()}
+	l.config.Prefix = defaultApproxPrefix()
+	l.config.Metrics.Source = defaultMetricsSource()
+	if err := l.parse(data); err != nil {
+		return nil, nil, err
+	}
+	if l.root != nil {
+		l.value(l.root, reflect.ValueOf(&l.spec).Elem(), "")
+		l.checkType()
+		if len(l.errs) == 0 {
+			l.declare()
+			l.featureGates()
+			l.requestHandler()
+			l.dataLayer()
+			l.saturation()
+			l.schedule()
+		}
+	}
+	if len(l.errs) > 0 {
+		return nil, l.warnings, errors.Join(l.errs...)
+	}
+	return &l.config, l.warnings, nil
+}
+
+// parse finds the file's one document; none leaves root nil.
+func (l *loader) parse(data []byte) error {
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	var doc, second yaml.Node
+	switch err := dec.Decode(&doc); {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return &FieldError{Message: "the file is not valid YAML: " + strings.TrimPrefix(err.Error(), "yaml: ")}
+	}
+	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
+		return &FieldError{Line: second.Line, Message: "the file has more than one document: only one is read"}
+	}
+	if len(doc.Content) > 0 {
+		l.root = doc.Content[0]
+	}
+	return nil
+}
+
+func (l *loader) checkType() {
+	if k := l.spec.Kind; k != "" && k != v1alpha1.EndpointPickerConfigKind {
+		l.fail(child(l.root, "kind"), "kind", "is %s: must be %s", clip(k), v1alpha1.EndpointPickerConfigKind)
+	}
+	if l.spec.APIVersion == "" {
+		return
+	}
+	var known []string
+	for _, v := range apiVersions {
+		if v.version == l.spec.APIVersion {
+			if v.instead != "" {
+				l.warn(child(l.root, "apiVersion"), "apiVersion", "%s is deprecated: write %s", v.version, v.instead)
+			}
+			return
+		}
+		known = append(known, v.version)
+	}
+	l.fail(child(l.root, "apiVersion"), "apiVersion", "is %s: must be one of %s", clip(l.spec.APIVersion), strings.Join(known, ", "))
+}
+
+// declare builds every plugin of the file.
+func (l *loader) declare() {
+	list := child(l.root, "plugins")
+	for i, spec := range l.spec.Plugins {
+		p := &plugin{typ: spec.Type, name: spec.Name, path: fmt.Sprintf("plugins[%d]", i), node: item(list, i)}
+		if p.typ == "" {
+			l.fail(p.node, p.path+".type", "is missing")
+			continue
+		}
+		if p.name == "" {
+			p.name = p.typ
+		}
+		typeNode := child(p.node, "type")
+		f, ok := l.types[p.typ]
+		if !ok {
+			if reason, known := notBuilt(p.typ); known {
+				l.fail(typeNode, p.path+".type", "%q is not available in Fairway: %s", p.typ, reason)
+			} else {
+				l.fail(typeNode, p.path+".type", "unknown plugin type %s%s", clip(p.typ), suggest(p.typ, l.types.types()))
+			}
+			continue
+		}
+		if l.find(p.name) != nil {
+			l.fail(p.node, p.path+".name", "%s is the name of another plugin: names must be unique", clip(p.name))
+			continue
+		}
+		if f.instead != "" {
+			l.warn(typeNode, p.path+".type", "%s is deprecated: use %s", p.typ, f.instead)
+		}
+		p.kind = f.kind
+		p.built = f.build(&l.decoder, p, child(p.node, "parameters"))
+		l.plugins = append(l.plugins, p)
+		l.carry(p)
+	}
+}
+
+// carry copies a built-in part's parameters into the result.
+func (l *loader) carry(p *plugin) {
+	switch b := p.built.(type) {
+	case ApproxPrefix:
+		l.setPrefix(p, b)
+	case prefixCache:
+		if b.producer != nil {
+			l.setPrefix(p, *b.producer)
+		}
+		p.built = b.PrefixCache
+	case MetricsSource:
+		if len(b.Families) > 0 {
+			l.warn(child(p.node, "parameters", "families"), p.path+".parameters.families", "is ignored: only the series that are wanted are parsed")
+		}
+		l.once(p, func() { l.config.Metrics.Source = b })
+	case MetricsEngines:
+		l.once(p, func() { l.config.Metrics.Engines = b })
+	}
+}
+
+func (l *loader) setPrefix(p *plugin, a ApproxPrefix) {
+	for _, other := range l.plugins {
+		if other != p && (other.typ == "approx-prefix-cache-producer") {
+			l.warn(p.node, p.path, "its parameters are ignored: there is one prefix index, which takes those of %q", other.name)
+			return
+		}
+	}
+	l.config.Prefix = a
+}
+
+// once uses the first plugin of a type and refuses others.
+func (l *loader) once(p *plugin, use func()) {
+	for _, other := range l.plugins {
+		if other != p && other.kind == p.kind && reflect.TypeOf(other.built) == reflect.TypeOf(p.built) {
+			l.fail(p.node, p.path, "there is a %s already, %q: only one is supported", p.kind, other.name)
+			return
+		}
+	}
+	use()
+}
+
+func (l *loader) find(name string) *plugin {
+	for _, p := range l.plugins {
+		if p.name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// ref resolves a reference to a plugin of one of the kinds; nil means that an
+// error was recorded.
+func (l *loader) ref(name, path string, n *yaml.Node, kinds ...kind) *plugin {
+	if name == "" {
+		l.fail(n, path, "is missing: name an entry of plugins")
+		return nil
+	}
+	p := l.find(name)
+	if p == nil {
+		var names []string
+		for _, p := range l.plugins {
+			names = append(names, p.name)
+		}
+		l.fail(n, path, "no entry of plugins is named %s%s", clip(name), suggest(name, names))
+		return nil
+	}
+	if len(kinds) > 0 && !slices.Contains(kinds, p.kind) {
+		want := make([]string, len(kinds))
+		for i, k := range kinds {
+			want[i] = string(k)
+		}
+		l.fail(n, path, "%q is a %s: must name a %s", name, p.kind, strings.Join(want, " or "))
+		return nil
+	}
+	return p
+}

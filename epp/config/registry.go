@@ -1,0 +1,160 @@
+package config
+
+import (
+	"reflect"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/fairway-ai/fairway/scheduler/filter"
+	"github.com/fairway-ai/fairway/scheduler/picker"
+	"github.com/fairway-ai/fairway/scheduler/scorer"
+)
+
+// kind is where a plugin can be referred to.
+type kind string
+
+const (
+	kindFilter    kind = "filter"
+	kindScorer    kind = "scorer"
+	kindPicker    kind = "picker"
+	kindHandler   kind = "profile handler"
+	kindProducer  kind = "data producer"
+	kindParser    kind = "parser"
+	kindSource    kind = "data source"
+	kindExtractor kind = "extractor"
+	kindDiscovery kind = "endpoint discovery"
+	kindDetector  kind = "saturation detector"
+	kindFlow      kind = "flow control policy"
+)
+
+// plugin is a plugin that the file declares.
+type plugin struct {
+	kind kind
+	typ  string
+	name string
+	path string     // plugins[i]
+	node *yaml.Node // the declaration
+	// built is the filter, scorer or picker, or the parameters of a built-in part.
+	built any
+}
+
+// factory makes plugins of one type.
+type factory struct {
+	kind kind
+	// instead is what to use instead of a deprecated type.
+	instead string
+	build   func(d *decoder, p *plugin, params *yaml.Node) any
+}
+
+// registry knows every type that can be built.
+type registry map[string]factory
+
+// validator is implemented by parameters that have rules of their own.
+type validator interface{ Validate() error }
+
+// decodeParams decodes parameters strictly over their defaults.
+func decodeParams[P any](d *decoder, p *plugin, params *yaml.Node, defaults P) P {
+	if params == nil {
+		params = &yaml.Node{Kind: yaml.MappingNode, Line: line(p.node)}
+	}
+	before := len(d.errs)
+	path := p.path + ".parameters"
+	d.value(params, reflect.ValueOf(&defaults).Elem(), path)
+	if v, ok := any(defaults).(validator); ok && len(d.errs) == before {
+		if err := v.Validate(); err != nil {
+			d.fail(params, path, "%v", err)
+		}
+	}
+	return defaults
+}
+
+// with makes a factory of a plugin that has parameters.
+func with[P any](k kind, defaults P, build func(name string, p P) any) factory {
+	return factory{kind: k, build: func(d *decoder, p *plugin, params *yaml.Node) any {
+		return build(p.name, decodeParams(d, p, params, defaults))
+	}}
+}
+
+// without makes a factory of a plugin that has none.
+func without(k kind, build func(name string) any) factory {
+	return with(k, struct{}{}, func(name string, _ struct{}) any { return build(name) })
+}
+
+// builtIn makes a factory of a plugin whose work is built in: only its
+// parameters matter.
+func builtIn[P any](k kind, defaults P) factory {
+	return with(k, defaults, func(_ string, p P) any { return p })
+}
+
+func deprecated(f factory, instead string) factory {
+	f.instead = instead
+	return f
+}
+
+func newRegistry() registry {
+	selector := with(kindFilter, filter.Selector{}, func(n string, s filter.Selector) any { return filter.NewLabelSelector(n, s) })
+	tokens := factory{kind: kindProducer, build: buildTokenProducer}
+	extractor := builtIn(kindExtractor, MetricsEngines{})
+	r := registry{
+		filter.LabelSelectorType:   selector,
+		filter.ByLabelSelectorType: deprecated(selector, filter.LabelSelectorType),
+		filter.ByLabelType: deprecated(with(kindFilter, filter.ByLabelParameters{}, func(n string, p filter.ByLabelParameters) any {
+			return filter.NewByLabel(n, p)
+		}), filter.LabelSelectorType),
+		filter.DecodeType:  without(kindFilter, func(n string) any { return filter.NewDecode(n) }),
+		filter.PrefillType: without(kindFilter, func(n string) any { return filter.NewPrefill(n) }),
+		filter.EncodeType:  without(kindFilter, func(n string) any { return filter.NewEncode(n) }),
+
+		scorer.QueueType:              without(kindScorer, func(n string) any { return scorer.NewQueue(n) }),
+		scorer.RunningRequestsType:    without(kindScorer, func(n string) any { return scorer.NewRunningRequests(n) }),
+		scorer.KVCacheUtilizationType: without(kindScorer, func(n string) any { return scorer.NewKVCacheUtilization(n) }),
+		scorer.LoRAAffinityType:       without(kindScorer, func(n string) any { return scorer.NewLoRAAffinity(n) }),
+		scorer.PrefixCacheType:        {kind: kindScorer, build: buildPrefixCache},
+		scorer.TokenLoadType: with(kindScorer, scorer.DefaultTokenLoadParameters(), func(n string, p scorer.TokenLoadParameters) any {
+			return scorer.NewTokenLoad(n, p)
+		}),
+		scorer.ActiveRequestType: {kind: kindScorer, build: buildActiveRequest},
+		scorer.LoadAwareType: with(kindScorer, scorer.DefaultLoadAwareParameters(), func(n string, p scorer.LoadAwareParameters) any {
+			return scorer.NewLoadAware(n, p)
+		}),
+		scorer.SessionAffinityType: with(kindScorer, scorer.DefaultSessionAffinityParameters(), func(n string, _ scorer.SessionAffinityParameters) any {
+			return scorer.NewSessionAffinity(n)
+		}),
+		scorer.NoHitLRUType: with(kindScorer, scorer.DefaultNoHitLRUParameters(), func(n string, p scorer.NoHitLRUParameters) any {
+			return scorer.NewNoHitLRU(n, p)
+		}),
+
+		picker.MaxScoreType:       with(kindPicker, picker.DefaultParameters(), func(n string, p picker.Parameters) any { return picker.NewMaxScore(n, p) }),
+		picker.RandomType:         with(kindPicker, picker.DefaultParameters(), func(n string, p picker.Parameters) any { return picker.NewRandom(n, p) }),
+		picker.WeightedRandomType: with(kindPicker, picker.DefaultParameters(), func(n string, p picker.Parameters) any { return picker.NewWeightedRandom(n, p) }),
+
+		"single-profile-handler":        {kind: kindHandler, build: buildSingleProfile},
+		"openai-parser":                 builtIn(kindParser, struct{}{}),
+		"anthropic-parser":              builtIn(kindParser, struct{}{}),
+		"vllmhttp-parser":               builtIn(kindParser, struct{}{}),
+		"passthrough-parser":            builtIn(kindParser, struct{}{}),
+		"metrics-data-source":           builtIn(kindSource, defaultMetricsSource()),
+		"endpoint-notification-source":  builtIn(kindSource, struct{}{}),
+		"core-metrics-extractor":        extractor,
+		"model-server-protocol-metrics": deprecated(extractor, "core-metrics-extractor"),
+		"approx-prefix-cache-producer":  {kind: kindProducer, build: buildApproxPrefix},
+		"inflight-load-producer":        {kind: kindProducer, build: buildInflightLoad},
+		"token-producer":                tokens,
+		"tokenizer":                     deprecated(tokens, "token-producer"),
+		"utilization-detector":          builtIn(kindDetector, defaultSaturation()),
+		"file-discovery":                builtIn(kindDiscovery, FileDiscovery{}),
+	}
+	for _, typ := range flowControlTypes() {
+		r[typ] = factory{kind: kindFlow, build: func(*decoder, *plugin, *yaml.Node) any { return nil }}
+	}
+	return r
+}
+
+// types lists what can be written as a type, for suggestions.
+func (r registry) types() []string {
+	out := make([]string, 0, len(r))
+	for typ := range r {
+		out = append(out, typ)
+	}
+	return out
+}

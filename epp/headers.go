@@ -1,0 +1,106 @@
+package epp
+
+import (
+	"encoding/base64"
+	"strconv"
+	"strings"
+
+	"github.com/fairway-ai/fairway/extproc"
+	"github.com/fairway-ai/fairway/scheduler"
+)
+
+// Header names of the endpoint picker's contract with clients and gateways.
+const (
+	// HeaderPool tells the gateway which pool was chosen, "namespace/name".
+	HeaderPool = "x-fairway-pool"
+	// HeaderExplain set to "1" asks for HeaderExplanation in the response.
+	HeaderExplain = "x-fairway-explain"
+	// HeaderExplanation is the decision as one line of JSON.
+	HeaderExplanation = "x-fairway-explanation"
+	// HeaderScores is the picked endpoints' scores, in the order of the
+	// destinations.
+	HeaderScores = "x-gateway-destination-endpoint-scores"
+	// HeaderSession is a session token: the base64 of an endpoint's ID.
+	HeaderSession = "x-session-token"
+	// HeaderDropped says why a request was refused.
+	HeaderDropped = "x-llm-d-request-dropped-reason"
+
+	headerFairness       = "x-llm-d-inference-fairness-id"
+	headerFairnessLegacy = "x-gateway-inference-fairness-id"
+)
+
+var (
+	droppedSaturated   = []extproc.Header{{Name: HeaderDropped, Value: "rejected-saturated"}}
+	droppedNoEndpoints = []extproc.Header{{Name: HeaderDropped, Value: "rejected-no-endpoints"}}
+)
+
+const (
+	maxFairnessID   = 256
+	maxSessionToken = 1024
+)
+
+// fairnessID is the flow a request belongs to.
+func fairnessID(req *extproc.Request) string {
+	for _, name := range [...]string{headerFairness, headerFairnessLegacy} {
+		if v := req.Header(name); v != "" && len(v) <= maxFairnessID {
+			return v
+		}
+	}
+	return defaultFairnessID
+}
+
+// session is the endpoint ID a session token names, "" for none and for garbage.
+func session(token string) string {
+	if token == "" || len(token) > maxSessionToken {
+		return ""
+	}
+	id, err := base64.StdEncoding.DecodeString(token)
+	if err != nil {
+		return ""
+	}
+	return string(id)
+}
+
+func sessionToken(id string) string { return base64.StdEncoding.EncodeToString([]byte(id)) }
+
+// destinations joins the addresses of the ranked endpoints.
+func destinations(snap *scheduler.Snapshot, ranked []int32) string {
+	if len(ranked) == 1 {
+		return snap.Endpoints[ranked[0]].Address
+	}
+	n := len(ranked) - 1
+	for _, i := range ranked {
+		n += len(snap.Endpoints[i].Address)
+	}
+	var b strings.Builder
+	b.Grow(n)
+	for k, i := range ranked {
+		if k > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(snap.Endpoints[i].Address)
+	}
+	return b.String()
+}
+
+// scores lists what the picker chose by, for each ranked endpoint; of the default
+// policy that is a price, less of which is better.
+func scores(ex *scheduler.Explanation, ranked []int32) string {
+	var total []float32
+	for i := range ex.Columns {
+		if ex.Columns[i].Kind == scheduler.Total {
+			total = ex.Columns[i].Values
+		}
+	}
+	if total == nil {
+		return ""
+	}
+	b := make([]byte, 0, 8*len(ranked))
+	for k, i := range ranked {
+		if k > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendFloat(b, float64(total[i]), 'g', 6, 32)
+	}
+	return string(b)
+}

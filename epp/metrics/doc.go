@@ -1,0 +1,12 @@
+// Package metrics is what the endpoint picker tells Prometheus: llm-d's metric
+// names (subsystem llm_d_epp) and, when asked, those of the Gateway API Inference
+// Extension before it (inference_objective, inference_pool, inference_extension).
+//
+// Counters of one kind of request are resolved once and kept, so that counting a
+// request allocates nothing. Values that clients choose are bounded: at most
+// [MaxLabelValues] per label and [MaxRequestKinds] combinations, the rest counts
+// as "other". What can be read off the pools is read when somebody scrapes.
+//
+// The package keeps its own registry and must never use a global one, nor block
+// or fail a request. Caller: package epp.
+package metrics

@@ -1,0 +1,182 @@
+package metrics
+
+import (
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Options configure [New].
+type Options struct {
+	// Legacy adds the metric families of the Gateway API Inference Extension.
+	Legacy bool
+	// Commit and BuildRef describe the build, for the info metric.
+	Commit, BuildRef string
+	// Process adds the Go runtime's and the process's own metrics.
+	Process bool
+}
+
+const (
+	// MaxLabelValues is the number of distinct values kept of a label that clients
+	// choose.
+	MaxLabelValues = 1000
+	// MaxRequestKinds is the number of combinations of such labels kept.
+	MaxRequestKinds = 2000
+	// maxAttemptKinds bounds the combinations of model and endpoint counted in
+	// scheduler_attempts_total.
+	maxAttemptKinds = 50_000
+	// Other stands for the values beyond those bounds.
+	Other = "other"
+)
+
+// Metrics counts. It is safe for concurrent use.
+type Metrics struct {
+	registry *prometheus.Registry
+	names    []naming
+	requests []requestVecs
+	plain    []plainMetrics // what has no client-chosen label
+	pools    *poolCollector
+
+	heldFor *prometheus.HistogramVec
+
+	streams     prometheus.Gauge
+	streamTime  prometheus.Histogram
+	streamTotal *prometheus.CounterVec
+	answered    *prometheus.CounterVec
+
+	mu       sync.RWMutex
+	models   values
+	fairness values
+	kinds    map[kind]*Request
+	attempts map[attempt]attemptCounters
+}
+
+// kind is one combination of a request's labels.
+type kind struct {
+	model, target, fairness string
+	priority                int
+}
+
+// values is a bounded set of label values.
+type values map[string]struct{}
+
+// fold returns v, or "other" when v is one too many.
+func (s values) fold(v string) string {
+	if _, ok := s[v]; ok {
+		return v
+	}
+	if len(s) >= MaxLabelValues {
+		return Other
+	}
+	s[v] = struct{}{}
+	return v
+}
+
+// New returns metrics in a registry of their own.
+func New(o Options) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		names:    []naming{canonical},
+		models:   values{}, fairness: values{},
+		kinds: map[kind]*Request{}, attempts: map[attempt]attemptCounters{},
+	}
+	if o.Legacy {
+		m.names = append(m.names, legacy)
+	}
+	for _, n := range m.names {
+		m.requests = append(m.requests, newRequestVecs(m.registry, n))
+		m.plain = append(m.plain, newPlainMetrics(m.registry, n))
+		info := prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: n.extension + "_info", Help: "The running build.",
+			ConstLabels: prometheus.Labels{"commit": o.Commit, "build_ref": o.BuildRef},
+		})
+		info.Set(1)
+		m.registry.MustRegister(info)
+	}
+	m.pools = newPoolCollector(m.names)
+	m.heldFor = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    canonical.extension + "_flow_control_request_queue_duration_seconds",
+		Help:    "How long requests that had to wait were held for their endpoint.",
+		Buckets: []float64{.001, .005, .01, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 20, 30, 60},
+	}, []string{"fairness_id", "priority", "outcome", "inference_pool", "model_name", "target_model_name"})
+	m.streams = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: canonical.extension + "_extproc_streams_inflight", Help: "Open ext_proc streams; a stream is one request.",
+	})
+	m.streamTime = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: canonical.extension + "_extproc_stream_duration_seconds", Help: "How long ext_proc streams were open.",
+		Buckets: durationBuckets,
+	})
+	m.streamTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: canonical.extension + "_extproc_streams_total", Help: "Ended ext_proc streams by gRPC status code.",
+	}, []string{"code"})
+	m.answered = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: canonical.extension + "_extproc_answered_total", Help: "Requests answered by the picker instead of a model server, by HTTP status.",
+	}, []string{"status"})
+	m.registry.MustRegister(m.pools, m.heldFor, m.streams, m.streamTime, m.streamTotal, m.answered)
+	if o.Process {
+		m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	}
+	return m
+}
+
+// Handler serves the metrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
+
+// Registry is where others may add their own.
+func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
+
+// StreamOpened implements extproc.Metrics.
+func (m *Metrics) StreamOpened() { m.streams.Inc() }
+
+// StreamClosed implements extproc.Metrics.
+func (m *Metrics) StreamClosed(d time.Duration) {
+	m.streams.Dec()
+	m.streamTime.Observe(d.Seconds())
+}
+
+// StreamEnded counts a stream by its gRPC status code.
+func (m *Metrics) StreamEnded(code string) { m.streamTotal.WithLabelValues(code).Inc() }
+
+// Answered implements extproc.Metrics.
+func (m *Metrics) Answered(status int) {
+	m.answered.WithLabelValues(strconv.Itoa(status)).Inc()
+}
+
+// Outcomes of a request that was held.
+const (
+	HeldDispatched  = "Dispatched"
+	HeldCancelled   = "EvictedContextCancelled"
+	HeldNoEndpoints = "EvictedNoEndpoints"
+	HeldOther       = "EvictedOther"
+)
+
+// Held counts a request that was held for its endpoint.
+func (m *Metrics) Held(pool string, r *Request, outcome string, d time.Duration) {
+	m.heldFor.WithLabelValues(r.kind.fairness, r.priority, outcome, pool, r.kind.model, r.kind.target).Observe(d.Seconds())
+}
+
+// Processed counts the time from a request's arrival to its pick.
+func (m *Metrics) Processed(d time.Duration) {
+	for i := range m.plain {
+		if h := m.plain[i].processing; h != nil {
+			h.Observe(d.Seconds())
+		}
+	}
+}
+
+// Prefix counts a lookup in the prefix index.
+func (m *Metrics) Prefix(cached, prompt, bytesPerToken int64) {
+	for i := range m.plain {
+		m.plain[i].hitBytes.Observe(float64(cached * bytesPerToken))
+		if prompt > 0 {
+			m.plain[i].hitRatio.Observe(float64(cached) / float64(prompt))
+		}
+	}
+}

@@ -1,0 +1,212 @@
+package metrics
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// requestVecs are the metrics of requests under one naming.
+type requestVecs struct {
+	naming                                  naming
+	total, failed                           *prometheus.CounterVec
+	duration, requestSize, responseSize     *prometheus.HistogramVec
+	inputTokens, outputTokens, cachedTokens *prometheus.HistogramVec
+	ntpot, ttft, tpot                       *prometheus.HistogramVec
+	running                                 *prometheus.GaugeVec
+}
+
+func newRequestVecs(reg *prometheus.Registry, n naming) requestVecs {
+	histogram := func(name, help string, buckets []float64, more ...string) *prometheus.HistogramVec {
+		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, n.requestLabels(more...))
+		reg.MustRegister(v)
+		return v
+	}
+	counter := func(name, help string, more ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, n.requestLabels(more...))
+		reg.MustRegister(v)
+		return v
+	}
+	runningLabels := n.requestLabels()
+	if n.runningModel {
+		runningLabels = []string{"model_name"}
+	}
+	v := requestVecs{
+		naming:       n,
+		total:        counter(n.request+"_total", "Requests received."),
+		failed:       counter(n.request+"_error_total", "Requests that failed, by reason.", "error_code"),
+		duration:     histogram(n.request+"_duration_seconds", "Time from a request's arrival to the end of its response.", durationBuckets),
+		requestSize:  histogram(n.requestSize, "Length of request bodies in bytes.", sizeBuckets),
+		responseSize: histogram(n.responseSize, "Length of response bodies in bytes.", responseBuckets),
+		inputTokens:  histogram(n.inputTokens, "Prompt tokens, as the model server counts them.", inputBuckets),
+		outputTokens: histogram(n.outputTokens, "Generated tokens, as the model server counts them.", outputBuckets),
+		cachedTokens: histogram(n.cachedTokens, "Prompt tokens that the model server found in its cache.", inputBuckets),
+		ntpot:        histogram(n.ntpot, "Request duration per generated token.", perTokenBuckets),
+		ttft:         histogram(n.request+"_ttft_seconds", "Time from a request's arrival to its first token, or to the first byte of an answer that is not streamed.", durationBuckets, "streaming"),
+		tpot:         histogram(n.request+"_streaming_tpot_seconds", "Time per generated token after the first, of streamed responses.", perTokenBuckets),
+		running:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: n.running, Help: "Requests under way."}, runningLabels),
+	}
+	reg.MustRegister(v.running)
+	return v
+}
+
+// Request counts requests of one combination of labels.
+type Request struct {
+	kind     kind
+	priority string
+	sets     []requestSet
+}
+
+// requestSet is a Request's metrics under one naming.
+type requestSet struct {
+	total                                   prometheus.Counter
+	failed                                  *prometheus.CounterVec
+	duration, requestSize, responseSize     prometheus.Observer
+	inputTokens, outputTokens, cachedTokens prometheus.Observer
+	ntpot, tpot                             prometheus.Observer
+	ttft                                    [2]prometheus.Observer // not streamed, streamed
+	running                                 prometheus.Gauge
+}
+
+// Request returns the counters of requests with these labels.
+func (m *Metrics) Request(model, target, fairness string, priority int) *Request {
+	k := kind{model, target, fairness, priority}
+	m.mu.RLock()
+	r := m.kinds[k]
+	m.mu.RUnlock()
+	if r != nil {
+		return r
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.kinds) >= MaxRequestKinds {
+		k = kind{Other, Other, Other, 0}
+	} else {
+		k.model, k.target = m.models.fold(strings.Clone(label(model))), m.models.fold(strings.Clone(label(target)))
+		k.fairness = m.fairness.fold(strings.Clone(label(fairness)))
+	}
+	if r = m.kinds[k]; r == nil {
+		r = m.newRequest(k)
+		m.kinds[k] = r
+	}
+	return r
+}
+
+// label makes a client's text fit to be a label value.
+func label(s string) string {
+	const maxLabel = 256
+	if len(s) > maxLabel {
+		s = s[:maxLabel]
+	}
+	return strings.ToValidUTF8(s, "?")
+}
+
+func (m *Metrics) newRequest(k kind) *Request {
+	r := &Request{kind: k, priority: strconv.Itoa(k.priority)}
+	for _, v := range m.requests {
+		l := []string{k.model, k.target}
+		if v.naming.withFlow {
+			l = append(l, k.fairness)
+		}
+		l = append(l, r.priority)
+		plus := func(s string) []string { return append(l[:len(l):len(l)], s) }
+		running := l
+		if v.naming.runningModel {
+			running = l[:1]
+		}
+		r.sets = append(r.sets, requestSet{
+			total:        v.total.WithLabelValues(l...),
+			failed:       v.failed.MustCurryWith(curry(v.naming.requestLabels(), l)),
+			duration:     v.duration.WithLabelValues(l...),
+			requestSize:  v.requestSize.WithLabelValues(l...),
+			responseSize: v.responseSize.WithLabelValues(l...),
+			inputTokens:  v.inputTokens.WithLabelValues(l...),
+			outputTokens: v.outputTokens.WithLabelValues(l...),
+			cachedTokens: v.cachedTokens.WithLabelValues(l...),
+			ntpot:        v.ntpot.WithLabelValues(l...),
+			tpot:         v.tpot.WithLabelValues(l...),
+			ttft:         [2]prometheus.Observer{v.ttft.WithLabelValues(plus("false")...), v.ttft.WithLabelValues(plus("true")...)},
+			running:      v.running.WithLabelValues(running...),
+		})
+	}
+	return r
+}
+
+func curry(names, vals []string) prometheus.Labels {
+	l := prometheus.Labels{}
+	for i, n := range names {
+		l[n] = vals[i]
+	}
+	return l
+}
+
+// Started counts a request's arrival with a body of size bytes.
+func (r *Request) Started(size int64) {
+	for i := range r.sets {
+		s := &r.sets[i]
+		s.total.Inc()
+		s.running.Inc()
+		s.requestSize.Observe(float64(size))
+	}
+}
+
+// Failed counts a failure.
+func (r *Request) Failed(code string) {
+	for i := range r.sets {
+		r.sets[i].failed.WithLabelValues(code).Inc()
+	}
+}
+
+// FirstToken counts the time from arrival to the first token.
+func (r *Request) FirstToken(d time.Duration, streamed bool) {
+	k := 0
+	if streamed {
+		k = 1
+	}
+	for i := range r.sets {
+		r.sets[i].ttft[k].Observe(d.Seconds())
+	}
+}
+
+// Outcome is how a request ended.
+type Outcome struct {
+	// Duration is the time since its arrival.
+	Duration time.Duration
+	// Responded is true when a model server's response was seen.
+	Responded bool
+	// ResponseBytes is the response body's length.
+	ResponseBytes int64
+	// UsageKnown is true when the model server reported tokens.
+	UsageKnown bool
+	// InputTokens, OutputTokens and CachedTokens are what it reported;
+	// OutputTokens may be counted here instead.
+	InputTokens, OutputTokens, CachedTokens int64
+	// PerToken is the time per token after the first; 0 when unknown.
+	PerToken time.Duration
+}
+
+// Ended counts a request's end. Every Started is followed by one Ended.
+func (r *Request) Ended(o Outcome) {
+	for i := range r.sets {
+		s := &r.sets[i]
+		s.running.Dec()
+		if !o.Responded {
+			continue
+		}
+		s.duration.Observe(o.Duration.Seconds())
+		s.responseSize.Observe(float64(o.ResponseBytes))
+		if o.UsageKnown {
+			s.inputTokens.Observe(float64(o.InputTokens))
+			s.cachedTokens.Observe(float64(o.CachedTokens))
+		}
+		if o.OutputTokens > 0 {
+			s.outputTokens.Observe(float64(o.OutputTokens))
+			s.ntpot.Observe(o.Duration.Seconds() / float64(o.OutputTokens))
+		}
+		if o.PerToken > 0 {
+			s.tpot.Observe(o.PerToken.Seconds())
+		}
+	}
+}

@@ -1,0 +1,130 @@
+package metrics
+
+import (
+	"net"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// plainMetrics are those without client-chosen labels but for attempts.
+type plainMetrics struct {
+	naming     naming
+	scheduling prometheus.Histogram
+	processing prometheus.Histogram // nil where the naming has none
+	hitRatio   prometheus.Histogram
+	hitBytes   prometheus.Histogram
+	attempts   *prometheus.CounterVec
+}
+
+func newPlainMetrics(reg *prometheus.Registry, n naming) plainMetrics {
+	histogram := func(name, help string, buckets []float64, labels prometheus.Labels) prometheus.Histogram {
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: n.extension + name, Help: help, Buckets: buckets, ConstLabels: labels})
+		reg.MustRegister(h)
+		return h
+	}
+	p := plainMetrics{
+		naming:     n,
+		scheduling: histogram("_scheduler_e2e_duration_seconds", "Time to choose an endpoint.", decisionBuckets, nil),
+		hitRatio:   histogram("_prefix_indexer_hit_ratio", "Share of the prompt that the picked endpoint is expected to have cached.", ratioBuckets, n.pluginLabels()),
+		hitBytes:   histogram("_prefix_indexer_hit_bytes", "Prompt bytes that the picked endpoint is expected to have cached.", hitBuckets, n.pluginLabels()),
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: n.extension + "_scheduler_attempts_total", Help: "Attempts to choose an endpoint.",
+		}, []string{"status", "target_model_name", n.attemptLabel, "namespace", "port"}),
+	}
+	if n.withFlow {
+		p.processing = histogram("_request_processing_duration_seconds", "Time from a request's arrival until it goes to its endpoint, holding included.", decisionBuckets, nil)
+	}
+	reg.MustRegister(p.attempts)
+	return p
+}
+
+// pluginLabels name this implementation where llm-d names a plugin.
+func (n *naming) pluginLabels() prometheus.Labels {
+	if !n.withFlow {
+		return nil
+	}
+	return prometheus.Labels{"plugin_name": "fairway", "plugin_type": "prefix-index"}
+}
+
+// attempt is one combination of labels of scheduler_attempts_total. An empty id
+// means that no endpoint was found.
+type attempt struct{ model, id, address string }
+
+type attemptCounters []prometheus.Counter
+
+// Scheduled counts a choice of the endpoint with this ID and address.
+func (m *Metrics) Scheduled(d time.Duration, model, id, address string) {
+	m.attempted(d, attempt{model, id, address})
+}
+
+// Unscheduled counts an attempt that found no endpoint.
+func (m *Metrics) Unscheduled(d time.Duration, model string) {
+	m.attempted(d, attempt{model: model})
+}
+
+func (m *Metrics) attempted(d time.Duration, a attempt) {
+	m.mu.RLock()
+	cs := m.attempts[a]
+	m.mu.RUnlock()
+	if cs == nil {
+		cs = m.newAttempt(a)
+	}
+	for i := range m.plain {
+		m.plain[i].scheduling.Observe(d.Seconds())
+		cs[i].Inc()
+	}
+}
+
+func (m *Metrics) newAttempt(a attempt) attemptCounters {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.attempts) >= maxAttemptKinds {
+		a.model = Other
+	} else {
+		a.model = m.models.fold(strings.Clone(label(a.model)))
+	}
+	if cs := m.attempts[a]; cs != nil {
+		return cs
+	}
+	status, port := "success", ""
+	if a.id == "" {
+		status = "failure"
+	}
+	namespace, name := SplitID(a.id)
+	if _, p, err := net.SplitHostPort(a.address); err == nil {
+		port = p
+	}
+	cs := make(attemptCounters, len(m.plain))
+	for i := range m.plain {
+		cs[i] = m.plain[i].attempts.WithLabelValues(status, a.model, name, namespace, port)
+	}
+	m.attempts[a] = cs
+	return cs
+}
+
+// ForgetEndpoint drops the series of an endpoint that is gone.
+func (m *Metrics) ForgetEndpoint(id string) {
+	namespace, name := SplitID(id)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for a := range m.attempts {
+		if a.id == id {
+			delete(m.attempts, a)
+		}
+	}
+	for i := range m.plain {
+		p := &m.plain[i]
+		p.attempts.DeletePartialMatch(prometheus.Labels{p.naming.attemptLabel: name, "namespace": namespace})
+	}
+}
+
+// SplitID takes an endpoint ID "namespace/name" apart.
+func SplitID(id string) (namespace, name string) {
+	namespace, name, ok := strings.Cut(id, "/")
+	if !ok {
+		return "", id
+	}
+	return namespace, name
+}

@@ -1,0 +1,218 @@
+package epp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairway-ai/fairway/epp/explain"
+	"github.com/fairway-ai/fairway/epp/metrics"
+	"github.com/fairway-ai/fairway/epp/tracing"
+	"github.com/fairway-ai/fairway/extproc"
+	"github.com/fairway-ai/fairway/scheduler"
+)
+
+// Admission decides whether a request may be scheduled at all, and when: the
+// place for priorities, fairness and shedding.
+type Admission interface {
+	// Admit returns when the request may go on. It may block until ctx ends. A
+	// *extproc.Rejection error is answered to the client as it says.
+	Admit(ctx context.Context, pool string, r *scheduler.Request) error
+}
+
+// Options configure a [Picker].
+type Options struct {
+	// Pools are the pools to pick from; [Picker.SetPools] replaces them.
+	Pools []Pool
+	// Hold makes pools with the default policy hold requests that their endpoint
+	// cannot start yet. Pools with a configured policy never hold.
+	Hold bool
+	// MaxHold bounds how long a request is held, as the gateway is told; 0 means
+	// DefaultMaxHold. It must not exceed the gateway's maximum message timeout.
+	MaxHold time.Duration
+	// Admission is asked before scheduling; nil admits everything.
+	Admission Admission
+	// Metrics receives what happens; nil means nobody looks.
+	Metrics *metrics.Metrics
+	// Explain keeps the latest decisions; nil keeps none.
+	Explain *explain.Ring
+	// ExplainHeader answers "x-fairway-explain: 1" with x-fairway-explanation.
+	ExplainHeader bool
+	// EmitScores sets x-gateway-destination-endpoint-scores on the request.
+	EmitScores bool
+	// PoolHeader sets x-fairway-pool on requests whose pool was chosen here.
+	PoolHeader bool
+	// SessionHeader sets x-session-token on responses, for a session affinity
+	// scorer to read back.
+	SessionHeader bool
+	// IgnoreSubset ignores the endpoint subset the gateway allows.
+	IgnoreSubset bool
+	// Tracer records spans; nil records none.
+	Tracer *tracing.Tracer
+	// Log gets what an operator must know; nil discards it.
+	Log *slog.Logger
+	// Clock is the time; nil is the real one.
+	Clock Clock
+	// Seed makes random choices repeatable; 0 seeds from the system.
+	Seed uint64
+}
+
+// DefaultMaxHold bounds how long a request is held.
+const DefaultMaxHold = 30 * time.Second
+
+// maxBinds bounds how often a request is bound anew because its endpoint left
+// the pool; after that it is sent without being held.
+const maxBinds = 8
+
+// Picker picks endpoints. It is safe for concurrent use.
+type Picker struct {
+	o      Options
+	log    *slog.Logger
+	clock  Clock
+	routes atomic.Pointer[routes]
+	seed   atomic.Uint64
+
+	requests     sync.Pool
+	explanations sync.Pool
+
+	mu     sync.Mutex
+	states map[Endpoints]*poolState // guarded by mu
+}
+
+var _ extproc.Picker = (*Picker)(nil)
+
+// New returns a picker over o.Pools.
+func New(o Options) (*Picker, error) {
+	p := &Picker{o: o, log: o.Log, clock: o.Clock, states: map[Endpoints]*poolState{}}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	if p.clock == nil {
+		p.clock = systemClock{}
+	}
+	if p.o.MaxHold <= 0 {
+		p.o.MaxHold = DefaultMaxHold
+	}
+	if p.o.Metrics == nil {
+		p.o.Metrics = metrics.New(metrics.Options{})
+	}
+	if o.Seed == 0 {
+		o.Seed = rand.Uint64()
+	}
+	p.seed.Store(o.Seed)
+	p.requests.New = func() any { return newRequest(p) }
+	p.explanations.New = func() any { return new(scheduler.Explanation) }
+	p.routes.Store(&routes{})
+	if err := p.SetPools(o.Pools); err != nil {
+		return nil, err
+	}
+	p.o.Metrics.Watch(p.poolViews)
+	return p, nil
+}
+
+// SetPools replaces the pools. Requests under way keep theirs; a request held in
+// a pool that is gone is sent at once. On error nothing changes.
+func (p *Picker) SetPools(pools []Pool) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make([]*route, 0, len(pools))
+	states := make(map[Endpoints]*poolState, len(pools))
+	for i := range pools {
+		c := &pools[i]
+		r := &route{name: c.Name, models: c.Models, index: c.Endpoints.Index()}
+		policy := c.Policy
+		if policy == nil {
+			policy = scheduler.Priced{Alternatives: 4}
+			r.hold = p.o.Hold
+		}
+		r.scheduler = scheduler.New(policy, r.index)
+		if p.o.PoolHeader {
+			r.named = []extproc.Header{{Name: HeaderPool, Value: c.Name}}
+		}
+		all = append(all, r)
+	}
+	rs, err := newRoutes(all)
+	if err != nil {
+		return err
+	}
+	for i := range pools {
+		e := pools[i].Endpoints
+		s := states[e]
+		if s == nil {
+			if s = p.states[e]; s == nil {
+				s = newPoolState(e, p.o.Metrics.ForgetEndpoint)
+			}
+			states[e] = s
+		}
+		all[i].state = s
+	}
+	old := p.states
+	p.states = states
+	p.routes.Store(rs)
+	for e, s := range old {
+		if states[e] == nil {
+			s.close()
+		}
+	}
+	return nil
+}
+
+// Close stops watching the pools and sends every held request.
+func (p *Picker) Close() {
+	if err := p.SetPools(nil); err != nil {
+		p.log.Error("closing the picker", "error", err)
+	}
+}
+
+// Pick implements extproc.Picker.
+func (p *Picker) Pick(ctx context.Context, req *extproc.Request) (extproc.Pick, error) {
+	r := p.requests.Get().(*request)
+	r.begin(req)
+	done := false
+	defer func() {
+		if !done {
+			r.reject(errPanic)
+		}
+	}()
+	err := r.choose(ctx, req)
+	if err != nil {
+		err = p.rejection(ctx, err)
+		done = true
+		r.reject(err)
+		return extproc.Pick{}, err
+	}
+	pick := r.answer(req)
+	done = true
+	return pick, nil
+}
+
+// errPanic is what a request ends with when a plugin panics; the panic goes on to
+// the caller.
+var errPanic = errors.New("a plugin panicked")
+
+// rejection turns a scheduling error into what the client is told.
+func (p *Picker) rejection(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, scheduler.ErrFiltered):
+		return &extproc.Rejection{Status: 429, Code: "rejected_saturated", Message: err.Error(), Headers: droppedSaturated}
+	case errors.Is(err, scheduler.ErrNoEndpoints), errors.Is(err, scheduler.ErrSubset):
+		return &extproc.Rejection{Status: 503, Code: "no_endpoints", Message: err.Error(), Headers: droppedNoEndpoints}
+	}
+	return err
+}
+
+// poolViews is what the metrics show of the pools when they are scraped.
+func (p *Picker) poolViews(yield func(metrics.PoolView) bool) {
+	for _, r := range p.routes.Load().all {
+		v := metrics.PoolView{Name: r.name, Snapshot: r.state.endpoints.Snapshot(), Held: r.state.held(), Index: r.index}
+		if !yield(v) {
+			return
+		}
+	}
+}

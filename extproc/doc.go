@@ -1,0 +1,39 @@
+// Package extproc speaks Envoy's external processing protocol.
+//
+// The [Server] carries requests to a [Picker] and the pick back to Envoy, in
+// every arrangement of bodies that Envoy can be configured for and that can
+// carry a pick. Which of them it is, each stream's first message says:
+//
+//   - BUFFERED request: the headers are answered at once and empty, the pick goes
+//     in the body's answer, and no body byte is sent back. The cheapest one, and
+//     the only one whose failure_mode_allow works at every moment. This is also
+//     assumed of an Envoy too old to tell.
+//   - FULL_DUPLEX_STREAMED request, as the Gateway API Inference Extension's
+//     endpoint picker protocol asks: the headers' answer waits for the body, which
+//     is held by reference meanwhile and then sent back byte for byte.
+//   - BUFFERED_PARTIAL request: as BUFFERED. A body that Envoy cut is picked for
+//     without what the body says, except for its API.
+//   - STREAMED request with send_body_without_waiting_for_header_response: the
+//     headers' answer waits for the body, up to the 1 MB or so that Envoy sends.
+//   - STREAMED request without it: Envoy has sent the headers on before the body is
+//     known, so the pick, in the last body message's answer, only counts as
+//     metadata and where it is a rejection. The server warns once.
+//   - NONE, requests without a body, tunnels and paths that are no AI API: the pick
+//     goes in the headers' answer, and a body passes unread.
+//
+// A pick is given as a header and as dynamic metadata, with clear_route_cache.
+// Rejections are immediate responses in the schema of the API that was called.
+// In the response phase, bodies may be STREAMED, FULL_DUPLEX_STREAMED, BUFFERED or
+// NONE. Messages in observability mode are read and left alone.
+//
+// The server uses its own codec, which decodes messages by hand where gRPC
+// received them; the buffers of a body are scanned, and sent back, in place. What
+// is allocated for a request does not depend on the length of its body.
+//
+// Package scan reads the request body, package observe the response body; both
+// touch every byte once, in place.
+//
+// The package knows HTTP, JSON and the wire format. It must never know a pod, a
+// provider or a scheduling policy, and it never changes a body byte. Caller:
+// package epp, which implements Picker.
+package extproc

@@ -1,0 +1,51 @@
+package observe
+
+import "github.com/fairway-ai/fairway/extproc/internal/jsonlex"
+
+// Usage is a model server's own count of tokens.
+type Usage struct {
+	// Known is false when the response carried no usage.
+	Known bool
+	// PromptTokens includes CachedTokens.
+	PromptTokens, CompletionTokens, CachedTokens int64
+}
+
+// counts are the numbers of a usage by their place, each one more than it is, so
+// that zero means that there is none.
+type counts [nodeCacheCreation - nodePrompt + 1]int64
+
+// maxCount bounds what is believed, so that sums cannot overflow.
+const maxCount = 1 << 40
+
+func (c *counts) set(n node, text []byte) {
+	if v, ok := jsonlex.Int(text); ok && v >= 0 {
+		c[n-nodePrompt] = min(v, maxCount) + 1
+	}
+}
+
+func (c *counts) merge(later *counts) {
+	for i, v := range later {
+		if v > 0 {
+			c[i] = v
+		}
+	}
+}
+
+func (c *counts) get(n node) int64 { return max(c[n-nodePrompt]-1, 0) }
+
+// usage adds up what was reported. OpenAI's prompt tokens include the cached
+// ones; Anthropic counts those read from and written to the cache apart.
+func (c *counts) usage() Usage {
+	if c[nodePrompt-nodePrompt] == 0 && c[nodeCompletion-nodePrompt] == 0 {
+		return Usage{}
+	}
+	read := c.get(nodeCacheRead)
+	u := Usage{
+		Known:            true,
+		PromptTokens:     c.get(nodePrompt) + read + c.get(nodeCacheCreation),
+		CompletionTokens: c.get(nodeCompletion),
+		CachedTokens:     max(c.get(nodeCached), read),
+	}
+	u.CachedTokens = min(u.CachedTokens, u.PromptTokens)
+	return u
+}

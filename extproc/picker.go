@@ -1,0 +1,130 @@
+package extproc
+
+import (
+	"context"
+	"time"
+
+	"github.com/fairway-ai/fairway/extproc/observe"
+	"github.com/fairway-ai/fairway/extproc/scan"
+)
+
+// Picker chooses endpoints. Package epp implements it.
+type Picker interface {
+	// Pick is called at most once per request, when its headers and whole body are
+	// known. A path that is no AI API and a tunnel are picked for by their headers
+	// alone. Pick may block while the request is held, after telling Envoy through
+	// req.Hold; ctx ends when the client or Envoy gives up. A *Rejection error is
+	// answered to the client as it says; any other error, and a panic, is a 500.
+	//
+	// req and the slices in it are valid until Pick returns. Strings may be kept,
+	// but other than ID, they keep all the request's headers in memory.
+	Pick(ctx context.Context, req *Request) (Pick, error)
+}
+
+// Request is what a Picker sees.
+type Request struct {
+	// ID is x-request-id, generated when the client sent none.
+	ID string
+	// Method, Path (with query) and Authority are the pseudo-headers.
+	Method, Path, Authority string
+	// Body is the scanned body; its zero value for a request without one.
+	Body scan.Result
+	// BodyBytes is the body's length; what content-length says when the pick does
+	// not wait for the body.
+	BodyBytes int64
+	// Subset is the endpoints the gateway allows, when HasSubset.
+	Subset    []string
+	HasSubset bool
+	// Pool is the pool named by gRPC initial metadata (x-fairway-pool), or "".
+	Pool string
+	// Received is when the request's headers arrived.
+	Received time.Time
+
+	headers *Headers
+	hold    func(time.Duration) error
+}
+
+// NewRequest returns a Request with headers, whose names are lower case, and what
+// Hold calls, which may be nil. The server makes its own; this is for those who
+// call a Picker without one. The caller fills in the fields.
+func NewRequest(headers []Header, hold func(time.Duration) error) *Request {
+	return &Request{headers: &Headers{list: headers}, hold: hold}
+}
+
+// Header returns a request header by its lower-case name, "" when absent.
+func (r *Request) Header(name string) string { return r.headers.Get(name) }
+
+// Hold tells Envoy that the pick may take up to d, before Pick blocks. Envoy heeds
+// it once per request, so later calls do nothing; nor do any with full duplex
+// bodies, where Envoy waits without a timeout. An error means that the stream
+// broke.
+func (r *Request) Hold(d time.Duration) error {
+	if r.hold == nil {
+		return nil
+	}
+	return r.hold(d)
+}
+
+// Pick is a Picker's answer.
+type Pick struct {
+	// Destinations is "ip:port[,ip:port…]", best first.
+	Destinations string
+	// SetHeaders are set on the request to the model server, overwriting;
+	// RemoveHeaders are removed from it.
+	SetHeaders    []Header
+	RemoveHeaders []string
+	// ResponseHeaders are set on the response to the client.
+	ResponseHeaders []Header
+	// Observer is told of the response; nil when nobody cares.
+	Observer Observer
+}
+
+// Header is a header name (lower case) and value.
+type Header struct{ Name, Value string }
+
+// Observer follows a picked request to its end. All calls come from one
+// goroutine. End is called exactly once after a successful Pick, whatever
+// happens, also when the stream breaks; nothing is called after it.
+type Observer interface {
+	// ResponseHeaders reports the status and the address that served, "" when the
+	// gateway did not say. It returns headers to set on the response.
+	ResponseHeaders(now time.Time, status int, served string) []Header
+	// FirstToken reports the first generated token of a stream, or the first body
+	// byte of an answer that is not streamed.
+	FirstToken(now time.Time)
+	// End reports how it went.
+	End(now time.Time, o Outcome)
+}
+
+// Outcome is how a picked request ended.
+type Outcome struct {
+	// Status is the response's HTTP status; 0 when no response was seen.
+	Status int
+	// Complete is true when the response ended normally. False means that the
+	// client or the model server went away, or the ext_proc stream was lost.
+	Complete bool
+	// ResponseBytes is the response body's length so far.
+	ResponseBytes int64
+	// Usage is what the model server reported; Usage.Known tells whether it did.
+	Usage observe.Usage
+	// Streamed is true for a server-sent-event response.
+	Streamed bool
+	// Chunks counts a streamed response's events that carried tokens.
+	Chunks int64
+}
+
+// Rejection is an error answered to the client in the schema of the API it
+// called.
+type Rejection struct {
+	// Status is the HTTP status: 400, 404, 413, 429, 503.
+	Status int
+	// Code is a machine-readable reason in the client's schema, for example
+	// "model_not_found".
+	Code string
+	// Message is for a person.
+	Message string
+	// Headers are added to the answer.
+	Headers []Header
+}
+
+func (r *Rejection) Error() string { return r.Message }

@@ -1,0 +1,63 @@
+package scan
+
+import "github.com/fairway-ai/fairway/scheduler/prefix"
+
+// API is the kind of endpoint a request called, known from its path.
+type API uint8
+
+const (
+	// Other is any path that is none of the below; the body is not scanned.
+	Other API = iota
+	// ChatCompletions is OpenAI /v1/chat/completions.
+	ChatCompletions
+	// Completions is OpenAI /v1/completions.
+	Completions
+	// Embeddings is OpenAI /v1/embeddings.
+	Embeddings
+	// Responses is OpenAI /v1/responses.
+	Responses
+	// Messages is Anthropic /v1/messages.
+	Messages
+)
+
+// Result is what was found in a body.
+type Result struct {
+	// API is the scanner's API.
+	API API
+	// Model is the model asked for, "" when the body names none.
+	Model string
+	// ModelStart and ModelEnd bound the model's JSON string, quotes included, as
+	// byte offsets in the body; both 0 when there is none.
+	ModelStart, ModelEnd int64
+	// Stream is true when the client asked for server-sent events.
+	Stream bool
+	// MaxTokens is the client's bound on output tokens, 0 when there is none.
+	MaxTokens int64
+	// User is OpenAI's user, or Anthropic's metadata.user_id.
+	User string
+	// CacheSalt is vLLM's cache_salt.
+	CacheSalt string
+	// PromptBytes is the length of the prompt's decoded text, keys included.
+	// Images and other binary parts count in Images instead. A token id counts as
+	// BytesPerToken. The package comment has the details.
+	PromptBytes int64
+	// Images counts image, audio and document parts.
+	Images int
+	// Blocks is the prompt as chained hashes with estimated tokens. Its memory
+	// belongs to the scanner and is reused after Reset.
+	Blocks []prefix.Block
+}
+
+// PromptTokens estimates the prompt's length in tokens.
+func (r *Result) PromptTokens() int64 {
+	return (r.PromptBytes+BytesPerToken-1)/BytesPerToken + int64(r.Images)*TokensPerImage
+}
+
+const (
+	// BytesPerToken is the assumed length of a token in bytes of decoded text,
+	// the figure llm-d and GAIE use as well.
+	BytesPerToken = 4
+	// TokensPerImage is the assumed prompt length of an image, audio or document
+	// part.
+	TokensPerImage = 512
+)

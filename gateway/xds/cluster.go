@@ -1,0 +1,150 @@
+package xds
+
+import (
+	"math"
+	"net/netip"
+	"slices"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
+	overridev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/override_host/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	metadatav3 "github.com/envoyproxy/go-control-plane/envoy/type/metadata/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+// upstreamIdle closes idle HTTP/1.1 connections before model servers do: uvicorn,
+// under most of them, does so after 5 s, and a request sent just then is lost.
+const upstreamIdle = 4 * time.Second
+
+// PoolCluster is a pool's cluster. Its endpoints come by EDS, see [Endpoints].
+func PoolCluster(p Pool, o Options) *clusterv3.Cluster {
+	o = o.withDefaults()
+	return &clusterv3.Cluster{
+		Name:                 p.Name,
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
+		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
+		ConnectTimeout:       seconds(o.ConnectTimeout),
+		LoadBalancingPolicy:  overrideHost(),
+		// The picker knows who is healthy; with nobody to go to, 503 is right.
+		CommonLbConfig:                &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{}},
+		IgnoreHealthOnHostRemoval:     true,
+		CircuitBreakers:               unlimited(),
+		UpstreamConnectionOptions:     keepalive(),
+		TypedExtensionProtocolOptions: protocol(p.HTTP2),
+	}
+}
+
+// overrideHost goes to the endpoints that the picker listed, in order, and
+// otherwise to the less busy of two.
+func overrideHost() *clusterv3.LoadBalancingPolicy {
+	key := func(name string) *metadatav3.MetadataKey {
+		return &metadatav3.MetadataKey{Key: MetadataNamespace, Path: []*metadatav3.MetadataKey_PathSegment{{
+			Segment: &metadatav3.MetadataKey_PathSegment_Key{Key: name},
+		}}}
+	}
+	policy := func(e *corev3.TypedExtensionConfig) *clusterv3.LoadBalancingPolicy {
+		return &clusterv3.LoadBalancingPolicy{Policies: []*clusterv3.LoadBalancingPolicy_Policy{{TypedExtensionConfig: e}}}
+	}
+	return policy(extension("envoy.load_balancing_policies.override_host", &overridev3.OverrideHost{
+		OverrideHostSources: []*overridev3.OverrideHost_OverrideHostSource{
+			{Metadata: key(DestinationHeader)},
+			{Header: DestinationHeader},
+		},
+		SelectedHostKey: key(ServedKey),
+		FallbackPolicy:  policy(extension("envoy.load_balancing_policies.least_request", &leastv3.LeastRequest{})),
+	}))
+}
+
+// unlimited lifts Envoy's limits of a cluster: how much an endpoint can take is the
+// picker's to know.
+func unlimited() *clusterv3.CircuitBreakers {
+	most := u32(math.MaxUint32)
+	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+		MaxConnections:     most,
+		MaxPendingRequests: most,
+		MaxRequests:        most,
+		MaxRetries:         most,
+	}}}
+}
+
+// keepalive finds out in about half a minute that an endpoint vanished without a
+// word.
+func keepalive() *clusterv3.UpstreamConnectionOptions {
+	return &clusterv3.UpstreamConnectionOptions{TcpKeepalive: &corev3.TcpKeepalive{
+		KeepaliveProbes: u32(3), KeepaliveTime: u32(15), KeepaliveInterval: u32(5),
+	}}
+}
+
+func protocol(http2 bool) map[string]*anypb.Any {
+	h := &httpv3.HttpProtocolOptions_ExplicitHttpConfig{}
+	o := &httpv3.HttpProtocolOptions{UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: h}}
+	if http2 {
+		h.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: windows()}
+	} else {
+		h.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}}
+		o.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{IdleTimeout: seconds(upstreamIdle)}
+	}
+	return map[string]*anypb.Any{httpOptions: pack(o)}
+}
+
+// windows hold a long prompt, so that it need not wait for an update.
+func windows() *corev3.Http2ProtocolOptions {
+	return &corev3.Http2ProtocolOptions{InitialStreamWindowSize: u32(1 << 20), InitialConnectionWindowSize: u32(16 << 20)}
+}
+
+// Endpoints are a pool's endpoints, which must be valid, in the order of their
+// addresses.
+func Endpoints(p Pool) *endpointv3.ClusterLoadAssignment {
+	addresses := make([]netip.AddrPort, 0, len(p.Endpoints))
+	for _, e := range p.Endpoints {
+		if a, err := netip.ParseAddrPort(e); err == nil {
+			addresses = append(addresses, a)
+		}
+	}
+	slices.SortFunc(addresses, netip.AddrPort.Compare)
+	l := &endpointv3.LocalityLbEndpoints{}
+	for _, a := range slices.Compact(addresses) {
+		l.LbEndpoints = append(l.LbEndpoints, lbEndpoint(tcp(a)))
+	}
+	return &endpointv3.ClusterLoadAssignment{ClusterName: p.Name, Endpoints: []*endpointv3.LocalityLbEndpoints{l}}
+}
+
+func lbEndpoint(a *corev3.Address) *endpointv3.LbEndpoint {
+	return &endpointv3.LbEndpoint{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: a}}}
+}
+
+// PickerCluster is the ext_proc server.
+func PickerCluster(o Options) *clusterv3.Cluster {
+	return grpcCluster(PickerClusterName, o.PickerSocket)
+}
+
+// NoPickerCluster has no endpoint.
+func NoPickerCluster() *clusterv3.Cluster {
+	return &clusterv3.Cluster{
+		Name:                 NoPickerClusterName,
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		LoadAssignment:       &endpointv3.ClusterLoadAssignment{ClusterName: NoPickerClusterName},
+	}
+}
+
+// grpcCluster is a gRPC server on a unix socket.
+func grpcCluster(name, path string) *clusterv3.Cluster {
+	return &clusterv3.Cluster{
+		Name:                          name,
+		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		ConnectTimeout:                seconds(time.Second),
+		CircuitBreakers:               unlimited(),
+		TypedExtensionProtocolOptions: protocol(true),
+		LoadAssignment: &endpointv3.ClusterLoadAssignment{
+			ClusterName: name,
+			Endpoints:   []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{lbEndpoint(unix(path))}}},
+		},
+	}
+}

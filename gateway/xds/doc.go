@@ -1,0 +1,26 @@
+// Package xds builds Envoy's configuration for inference pools: the listener and
+// its ext_proc filter, the routes to pools, the pools' clusters and endpoints, and
+// the bootstrap that finds the rest.
+//
+// A request passes so:
+//
+//   - Headers that steer the gateway ([DestinationHeader], [PoolHeader]) are taken
+//     from the client before the first route is chosen. Doing it in a filter would
+//     be too late: with the picker down, nobody chooses the route again.
+//   - The ext_proc filter buffers the body and asks the picker, which answers with
+//     the pool ([PoolHeader]) and an ordered list of endpoints, and clears the
+//     route cache. The filter always fails open, so that the picker's death cuts no
+//     running response.
+//   - The route is the pool's. A FailClose pool's route also wants a picked
+//     endpoint. Without a picker, the first FailOpen pool takes the request, and
+//     when there is none, a cluster without endpoints does: that is a 503. (A
+//     direct response would do the same but brings Envoy's own limit for bodies.)
+//   - The pool's cluster sends it to the first endpoint of the list, a retry to the
+//     next, and requests without a list to the least busy of two.
+//
+// Errors that Envoy makes itself are JSON in the schema of the API that was called.
+//
+// Functions are pure and deterministic: the same arguments give the same bytes. The
+// package must never do I/O, hold state, or know Kubernetes. Callers: package
+// standalone.
+package xds

@@ -1,0 +1,127 @@
+package xds
+
+import (
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	streamlogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// Listener takes requests from clients, over HTTP/1.1 and HTTP/2 without TLS.
+func Listener(o Options) *listenerv3.Listener {
+	o = o.withDefaults()
+	return &listenerv3.Listener{
+		Name:    ListenerName,
+		Address: tcp(o.Address),
+		// Bodies are buffered by the route's limit; this one is for what a client
+		// sends faster than it is handled.
+		PerConnectionBufferLimitBytes: u32(1 << 20),
+		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
+			Name:       "envoy.filters.network.http_connection_manager",
+			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(connectionManager(o))},
+		}}}},
+	}
+}
+
+func connectionManager(o Options) *hcmv3.HttpConnectionManager {
+	m := &hcmv3.HttpConnectionManager{
+		StatPrefix: ListenerName,
+		CodecType:  hcmv3.HttpConnectionManager_AUTO,
+		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
+			ConfigSource: ads(), RouteConfigName: RouteName,
+		}},
+		HttpFilters: []*hcmv3.HttpFilter{
+			ExtProcFilter(o),
+			httpFilter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true}),
+		},
+		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{stripClientHeaders()},
+		LocalReplyConfig:              localReplies(),
+
+		// Nothing about a client is believed, not even on a private network.
+		UseRemoteAddress:           yes(),
+		InternalAddressConfig:      &hcmv3.HttpConnectionManager_InternalAddressConfig{},
+		NormalizePath:              yes(),
+		MergeSlashes:               true,
+		StripMatchingHostPort:      false,
+		ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
+
+		// A client's request ID is kept, and every response has one to ask about.
+		GenerateRequestId:            yes(),
+		PreserveExternalRequestId:    true,
+		AlwaysSetRequestIdInResponse: true,
+		RequestIdExtension: &hcmv3.RequestIDExtension{TypedConfig: pack(&uuidv3.UuidRequestIdConfig{
+			PackTraceReason: wrapperspb.Bool(false),
+		})},
+
+		StreamIdleTimeout:     seconds(o.StreamIdleTimeout),
+		RequestTimeout:        seconds(o.RequestTimeout),
+		RequestHeadersTimeout: seconds(headersTimeout),
+		Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
+			MaxConcurrentStreams:        u32(1000),
+			InitialStreamWindowSize:     u32(1 << 20),
+			InitialConnectionWindowSize: u32(4 << 20),
+		},
+	}
+	if o.AccessLog {
+		m.AccessLog = []*accesslogv3.AccessLog{accessLog()}
+	}
+	return m
+}
+
+func httpFilter(name string, m proto.Message) *hcmv3.HttpFilter {
+	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(m)}}
+}
+
+// stripClientHeaders removes what only the picker may say, before the first route
+// is chosen.
+func stripClientHeaders() *corev3.TypedExtensionConfig {
+	remove := func(name string) *mutationv3.HeaderMutation {
+		return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: name}}
+	}
+	return extension("envoy.http.early_header_mutation.header_mutation", &earlyv3.HeaderMutation{
+		Mutations: []*mutationv3.HeaderMutation{
+			remove(DestinationHeader),
+			remove(SubsetHeader),
+			remove(PoolHeader),
+		},
+	})
+}
+
+func accessLog() *accesslogv3.AccessLog {
+	fields := map[string]*structpb.Value{}
+	for name, value := range map[string]string{
+		"time":           "%START_TIME%",
+		"request_id":     "%REQ(X-REQUEST-ID)%",
+		"client":         "%DOWNSTREAM_REMOTE_ADDRESS%",
+		"method":         "%REQ(:METHOD)%",
+		"path":           "%REQ(:PATH)%",
+		"protocol":       "%PROTOCOL%",
+		"status":         "%RESPONSE_CODE%",
+		"details":        "%RESPONSE_CODE_DETAILS%",
+		"flags":          "%RESPONSE_FLAGS%",
+		"pool":           "%UPSTREAM_CLUSTER%",
+		"endpoint":       "%UPSTREAM_HOST%",
+		"attempts":       "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+		"request_bytes":  "%BYTES_RECEIVED%",
+		"response_bytes": "%BYTES_SENT%",
+		"duration_ms":    "%DURATION%",
+	} {
+		fields[name] = structpb.NewStringValue(value)
+	}
+	return &accesslogv3.AccessLog{
+		Name: "envoy.access_loggers.stdout",
+		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: pack(&streamlogv3.StdoutAccessLog{
+			AccessLogFormat: &streamlogv3.StdoutAccessLog_LogFormat{LogFormat: &corev3.SubstitutionFormatString{
+				Format: &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: &structpb.Struct{Fields: fields}},
+			}},
+		})},
+	}
+}

@@ -1,0 +1,35 @@
+package xds
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+)
+
+// Resources is all that Envoy is told to serve the pools, by resource type and in
+// a fixed order. pools may be in any order.
+func Resources(o Options, pools []Pool) (map[resource.Type][]types.Resource, error) {
+	if err := o.Validate(); err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	if err := ValidatePools(pools); err != nil {
+		return nil, err
+	}
+	pools = slices.Clone(pools)
+	slices.SortFunc(pools, func(a, b Pool) int { return strings.Compare(a.Name, b.Name) })
+	clusters := []types.Resource{PickerCluster(o), NoPickerCluster()}
+	endpoints := make([]types.Resource, 0, len(pools))
+	for _, p := range pools {
+		clusters = append(clusters, PoolCluster(p, o))
+		endpoints = append(endpoints, Endpoints(p))
+	}
+	return map[resource.Type][]types.Resource{
+		resource.ListenerType: {Listener(o)},
+		resource.RouteType:    {Routes(o, pools)},
+		resource.ClusterType:  clusters,
+		resource.EndpointType: endpoints,
+	}, nil
+}

@@ -1,0 +1,122 @@
+package scheduler
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/fairway-ai/fairway/scheduler/prefix"
+)
+
+// Cycle is the scratch of one decision: what the policy reads and the columns it
+// writes. All columns are indexed like the snapshot. A Cycle is reused; nothing
+// may keep a reference to it or its slices after Schedule returns.
+type Cycle struct {
+	// Request and Snapshot are the inputs.
+	Request  *Request
+	Snapshot *Snapshot
+	// Candidates are the indices still eligible, ascending.
+	Candidates []int32
+	// Loads is one reading of every endpoint's live counters.
+	Loads []LoadView
+	// Cached is the prompt tokens each endpoint's KV cache is expected to hold.
+	Cached []int32
+	// CachedBlocks is the same in blocks of Request.Blocks.
+	CachedBlocks []int32
+	// Explain records what is found, nil when nobody wants to know.
+	Explain *Explanation
+
+	rng      uint64
+	matches  prefix.Matches
+	scratch  [][]float32
+	nscratch int
+}
+
+// Uncached is the prompt tokens endpoint i would have to prefill.
+func (c *Cycle) Uncached(i int32) int64 {
+	return max(0, c.Request.PromptTokens-int64(c.Cached[i]))
+}
+
+// Column returns a zeroed scratch column, valid until the cycle ends.
+func (c *Cycle) Column() []float32 {
+	n := c.Snapshot.Len()
+	if c.nscratch == len(c.scratch) {
+		c.scratch = append(c.scratch, nil)
+	}
+	col := slices.Grow(c.scratch[c.nscratch][:0], n)[:n]
+	clear(col)
+	c.scratch[c.nscratch] = col
+	c.nscratch++
+	return col
+}
+
+// Rand returns the next pseudo-random number of this decision (splitmix64,
+// seeded by Request.Seed).
+func (c *Cycle) Rand() uint64 {
+	c.rng += 0x9e3779b97f4a7c15
+	z := c.rng
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9
+	z = (z ^ (z >> 27)) * 0x94d049bb133111eb
+	return z ^ (z >> 31)
+}
+
+// RandFloat returns a pseudo-random number in [0, 1).
+func (c *Cycle) RandFloat() float64 { return float64(c.Rand()>>11) / (1 << 53) }
+
+// begin fills the columns for a request.
+func (c *Cycle) begin(req *Request, snap *Snapshot, index *prefix.Index, ex *Explanation) {
+	n := snap.Len()
+	c.Request, c.Snapshot, c.Explain = req, snap, ex
+	c.rng = req.Seed
+	c.nscratch = 0
+	c.Candidates = slices.Grow(c.Candidates[:0], n)
+	c.Loads = slices.Grow(c.Loads[:0], n)[:n]
+	c.Cached = slices.Grow(c.Cached[:0], n)[:n]
+	c.CachedBlocks = slices.Grow(c.CachedBlocks[:0], n)[:n]
+	for i := range snap.Endpoints {
+		c.Loads[i] = snap.Endpoints[i].Load.View()
+	}
+	if index != nil && len(req.Blocks) > 0 {
+		index.Match(req.Blocks, snap.Slots, &c.matches)
+		for i := range snap.Endpoints {
+			slot := snap.Endpoints[i].Slot
+			c.Cached[i], c.CachedBlocks[i] = c.matches.Tokens(slot), c.matches.Blocks(slot)
+		}
+	} else {
+		clear(c.Cached)
+		clear(c.CachedBlocks)
+	}
+	c.admit(true)
+	if len(c.Candidates) == 0 {
+		c.admit(false)
+	}
+	if ex != nil {
+		ex.begin(c)
+	}
+}
+
+// admit lists the endpoints that the gateway allows and, when reachable is set,
+// that accept connections.
+func (c *Cycle) admit(reachable bool) {
+	req, snap := c.Request, c.Snapshot
+	for i := range snap.Endpoints {
+		if reachable && snap.Metrics[i].Unreachable {
+			continue
+		}
+		if !req.HasSubset || inSubset(req.Subset, snap.Endpoints[i].Address) {
+			c.Candidates = append(c.Candidates, int32(i))
+		}
+	}
+}
+
+// inSubset compares ip and port; an entry without a port admits every port.
+func inSubset(subset []string, address string) bool {
+	for _, s := range subset {
+		if s == address {
+			return true
+		}
+		if rest, ok := strings.CutPrefix(address, s); ok && len(rest) > 1 && rest[0] == ':' && !strings.Contains(rest[1:], ":") {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,242 @@
+package scheduler
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Load counts what this process has in flight on one endpoint. Its methods are
+// safe for concurrent use; a reader may see counters of different moments,
+// which a choice tolerates.
+type Load struct {
+	requests   atomic.Int64
+	waiting    atomic.Int64
+	dispatched atomic.Int64
+	backlog    atomic.Int64
+	prefilling atomic.Int64
+	context    atomic.Int64
+	rate       rateMeter
+}
+
+// LoadView is one reading of a [Load].
+type LoadView struct {
+	// Requests is bound here and not ended, held ones included.
+	Requests int32
+	// Waiting is the part of Requests without a first token yet.
+	Waiting int32
+	// Dispatched is the part of Requests that has left the hold queue.
+	Dispatched int32
+	// Backlog is the uncached prompt tokens of the Waiting requests.
+	Backlog int64
+	// Prefilling is the part of Backlog that has left the hold queue.
+	Prefilling int64
+	// Context is the prompt tokens of all Requests: the decode load.
+	Context int64
+	// PrefillRate is the learned prefill speed in tokens per second; 0 until
+	// enough was seen.
+	PrefillRate float64
+}
+
+// View reads the counters. Negative values, possible for an instant between two
+// atomic operations of a finishing request, read as zero.
+func (l *Load) View() LoadView {
+	return LoadView{
+		Requests:    clampTokens(l.requests.Load()),
+		Waiting:     clampTokens(l.waiting.Load()),
+		Dispatched:  clampTokens(l.dispatched.Load()),
+		Backlog:     max(0, l.backlog.Load()),
+		Prefilling:  max(0, l.prefilling.Load()),
+		Context:     max(0, l.context.Load()),
+		PrefillRate: l.rate.value(),
+	}
+}
+
+// Idle reports whether nothing is in flight.
+func (l *Load) Idle() bool { return l.requests.Load() == 0 }
+
+// Prefilling is the uncached tokens sent to the endpoint that have not produced
+// a first token.
+func (l *Load) Prefilling() int64 { return max(0, l.prefilling.Load()) }
+
+type flightPhase uint8
+
+const (
+	phaseNone flightPhase = iota
+	phaseHeld
+	phaseDispatched
+	phaseDecoding
+	phaseEnded
+)
+
+// Flight is one request's share of a [Load]. The zero Flight is not in flight.
+// Its methods may be called in any order and any number of times: whatever
+// happens, after End the load is what it would be had the request never been.
+// A Flight is not safe for concurrent use.
+type Flight struct {
+	load     *Load
+	uncached int64
+	context  int64
+	phase    flightPhase
+}
+
+// Bind counts a request that has been bound to the endpoint but not yet sent.
+// It does nothing on a flight that is already bound.
+func (f *Flight) Bind(l *Load, uncached, context int64) {
+	if f.phase != phaseNone {
+		return
+	}
+	f.load, f.uncached, f.context, f.phase = l, max(0, uncached), max(0, context), phaseHeld
+	l.requests.Add(1)
+	l.waiting.Add(1)
+	l.backlog.Add(f.uncached)
+	l.context.Add(f.context)
+}
+
+// Dispatch counts the request as sent. uncached replaces the estimate given to
+// Bind, since the cache may have moved on while the request was held.
+func (f *Flight) Dispatch(now time.Time, uncached int64) {
+	if f.phase != phaseHeld {
+		return
+	}
+	uncached = max(0, uncached)
+	f.load.backlog.Add(uncached - f.uncached)
+	f.uncached = uncached
+	f.load.dispatched.Add(1)
+	f.load.prefilling.Add(uncached)
+	f.load.rate.dispatched(now)
+	f.phase = phaseDispatched
+}
+
+// FirstToken counts the prompt as processed.
+func (f *Flight) FirstToken(now time.Time) {
+	if f.phase != phaseDispatched {
+		return
+	}
+	f.leavePrefill()
+	f.load.rate.finished(now, f.uncached, true)
+	f.phase = phaseDecoding
+}
+
+// Prefilled counts the prompt as processed on somebody's estimate. It does what
+// FirstToken does, but an estimate teaches nothing about the endpoint's speed.
+func (f *Flight) Prefilled(now time.Time) {
+	if f.phase != phaseDispatched {
+		return
+	}
+	f.leavePrefill()
+	f.load.rate.finished(now, 0, false)
+	f.phase = phaseDecoding
+}
+
+func (f *Flight) leavePrefill() {
+	f.load.waiting.Add(-1)
+	f.load.backlog.Add(-f.uncached)
+	f.load.prefilling.Add(-f.uncached)
+}
+
+// Move transfers the flight to another endpoint's load, in the same phase:
+// a retry was served elsewhere. uncached is the estimate for the new endpoint.
+func (f *Flight) Move(now time.Time, to *Load, uncached int64) {
+	if f.load == to || f.phase == phaseNone || f.phase == phaseEnded {
+		return
+	}
+	phase, context := f.phase, f.context
+	f.End(now)
+	*f = Flight{}
+	f.Bind(to, uncached, context)
+	if phase >= phaseDispatched {
+		f.Dispatch(now, uncached)
+	}
+	if phase == phaseDecoding {
+		f.leavePrefill()
+		f.load.rate.finished(now, 0, false)
+		f.phase = phaseDecoding
+	}
+}
+
+// End takes the request out of all counters, whatever phase it is in.
+func (f *Flight) End(now time.Time) {
+	switch f.phase {
+	case phaseNone, phaseEnded:
+		f.phase = phaseEnded
+		return
+	case phaseHeld:
+		f.load.waiting.Add(-1)
+		f.load.backlog.Add(-f.uncached)
+	case phaseDispatched:
+		f.leavePrefill()
+		f.load.rate.finished(now, 0, false)
+		f.load.dispatched.Add(-1)
+	case phaseDecoding:
+		f.load.dispatched.Add(-1)
+	}
+	f.load.requests.Add(-1)
+	f.load.context.Add(-f.context)
+	f.phase = phaseEnded
+}
+
+// Load is the load the flight counts on, nil when it is not bound.
+func (f *Flight) Load() *Load { return f.load }
+
+// Context is the prompt tokens given to Bind.
+func (f *Flight) Context() int64 { return f.context }
+
+// Uncached is the current estimate of prompt tokens to prefill.
+func (f *Flight) Uncached() int64 { return f.uncached }
+
+// rateMeter learns an endpoint's prefill speed: uncached tokens that produced a
+// first token, over the time in which any were outstanding. Both sums decay, so
+// that the estimate follows the last rateWindow tokens or so.
+type rateMeter struct {
+	mu      sync.Mutex
+	pending int       // requests between dispatch and first token
+	since   time.Time // start of the busy span not yet added to seconds
+	tokens  float64
+	seconds float64
+	cached  atomicFloat
+}
+
+const (
+	rateWindow     = 400_000 // tokens
+	rateMinTokens  = 32_768  // before the estimate is used
+	rateMinSeconds = 0.5
+)
+
+func (r *rateMeter) dispatched(now time.Time) {
+	r.mu.Lock()
+	if r.pending == 0 {
+		r.since = now
+	}
+	r.pending++
+	r.mu.Unlock()
+}
+
+func (r *rateMeter) finished(now time.Time, tokens int64, served bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pending == 0 {
+		return
+	}
+	r.pending--
+	if d := now.Sub(r.since).Seconds(); d > 0 {
+		if served {
+			r.seconds += d
+			r.since = now
+		}
+	}
+	if !served {
+		return
+	}
+	r.tokens += float64(tokens)
+	if r.tokens > rateWindow {
+		k := rateWindow / r.tokens
+		r.tokens *= k
+		r.seconds *= k
+	}
+	if r.tokens >= rateMinTokens && r.seconds >= rateMinSeconds {
+		r.cached.store(r.tokens / r.seconds)
+	}
+}
+
+func (r *rateMeter) value() float64 { return r.cached.load() }

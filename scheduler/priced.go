@@ -1,0 +1,114 @@
+package scheduler
+
+import "slices"
+
+// Priced is the default policy: a congestion-priced choice. It picks the
+// endpoint with the smallest
+//
+//	slowness × (backlog + price × uncached + 0.1 × context × (1 + 1.5 × KV usage⁴))
+//
+// where backlog is the uncached prompt tokens bound there that have not produced
+// a first token, uncached is this request's prompt tokens that the endpoint's
+// cache does not hold, context is the prompt tokens of all requests in flight
+// there (the decode load, which weighs more as the KV cache fills: a full one
+// queues and preempts), slowness is the pool's mean prefill rate over the
+// endpoint's own, and, averaged over the endpoints,
+//
+//	price = 1 + 2 × (requests without a first token) + 0.2 × (requests decoding).
+//
+// An uncached token costs more than itself because it delays everyone behind it,
+// slows everyone who decodes beside it, and evicts blocks; on an idle fleet it
+// costs 1 and the rule is plain token load. Ties are broken at random. The
+// constants are flat over wide ranges (halve or double any of them) and therefore
+// not knobs.
+type Priced struct {
+	// Alternatives is how many endpoints to rank, the pick included.
+	Alternatives int
+}
+
+const (
+	pricePerWaiting  = 2
+	pricePerDecoding = 0.2
+	contextWeight    = 0.1
+	kvPressure       = 1.5
+	// rateTolerance is how far a learned prefill rate must be from the pool's
+	// mean before it counts: below that, a difference is noise.
+	rateTolerance = 0.15
+)
+
+// Name implements Policy.
+func (Priced) Name() string { return "priced" }
+
+// Schedule implements Policy.
+func (p Priced) Schedule(c *Cycle) []int32 {
+	n := c.Snapshot.Len()
+	var waiting, decoding, rates float64
+	known := 0
+	for _, i := range c.Candidates {
+		l, m := &c.Loads[i], &c.Snapshot.Metrics[i]
+		waiting += float64(l.Waiting) + float64(m.OtherWaiting)
+		decoding += float64(max(0, l.Requests-l.Waiting)) + float64(m.OtherRunning)
+		if r := l.PrefillRate; r > 0 {
+			rates += r
+			known++
+		}
+	}
+	price := 1 + (pricePerWaiting*waiting+pricePerDecoding*decoding)/float64(len(c.Candidates))
+	mean := 0.0
+	if known > 0 {
+		mean = rates / float64(known)
+	}
+	cost := c.Column()
+	mine := float64(max(c.Request.PromptTokens, 1))
+	for _, i := range c.Candidates {
+		l, m := &c.Loads[i], &c.Snapshot.Metrics[i]
+		// What other clients sent is known in requests only; assume they are like
+		// this one.
+		backlog := float64(l.Backlog) + float64(m.OtherWaiting)*mine
+		context := float64(l.Context) + float64(m.OtherWaiting+m.OtherRunning)*mine
+		slow := 1.0
+		if r := l.PrefillRate; r > 0 && (r > mean*(1+rateTolerance) || r < mean*(1-rateTolerance)) {
+			slow = mean / r
+		}
+		kv := min(max(float64(m.KVUsage), 0), 1)
+		context *= contextWeight * (1 + kvPressure*kv*kv*kv*kv)
+		cost[i] = float32(slow * (backlog + price*float64(c.Uncached(i)) + context))
+	}
+	if c.Explain != nil {
+		c.Explain.Policy = p.Name()
+		p.explain(c, price, cost, n)
+	}
+	return rankAscending(c, cost, max(1, p.Alternatives))
+}
+
+func (p Priced) explain(c *Cycle, price float64, cost []float32, n int) {
+	u := c.Column()
+	for _, i := range c.Candidates {
+		u[i] = float32(c.Uncached(i))
+	}
+	c.Explain.Add("uncached-tokens", Price, float32(price), u)
+	c.Explain.Add("price", Total, 1, cost)
+}
+
+// rankAscending moves the k candidates of least cost to the front, best first,
+// ties in random order, and returns them.
+func rankAscending(c *Cycle, cost []float32, k int) []int32 {
+	cand := c.Candidates
+	k = min(k, len(cand))
+	for j := 0; j < k; j++ {
+		best, ties := j, uint64(1)
+		for x := j + 1; x < len(cand); x++ {
+			switch a, b := cost[cand[x]], cost[cand[best]]; {
+			case a < b:
+				best, ties = x, 1
+			case a == b:
+				ties++
+				if c.Rand()%ties == 0 {
+					best = x
+				}
+			}
+		}
+		cand[j], cand[best] = cand[best], cand[j]
+	}
+	return slices.Clip(cand[:k])
+}

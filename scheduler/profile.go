@@ -1,0 +1,77 @@
+package scheduler
+
+// Weighted is a scorer and its weight.
+type Weighted struct {
+	Scorer Scorer
+	Weight float32
+}
+
+// Profile is a configured policy: filters in order, then for each scorer
+// total += clamp(score, 0, 1) × weight, then the picker. Totals are not
+// normalised by the sum of weights.
+type Profile struct {
+	name    string
+	filters []Filter
+	scorers []Weighted
+	picker  Picker
+}
+
+// NewProfile returns a profile; picker must not be nil.
+func NewProfile(name string, filters []Filter, scorers []Weighted, picker Picker) *Profile {
+	return &Profile{name: name, filters: filters, scorers: scorers, picker: picker}
+}
+
+// Name implements Policy.
+func (p *Profile) Name() string { return p.name }
+
+// Schedule implements Policy.
+func (p *Profile) Schedule(c *Cycle) []int32 {
+	n := c.Snapshot.Len()
+	for _, f := range p.filters {
+		var before []int32
+		if c.Explain != nil {
+			before = append(before, c.Candidates...)
+		}
+		c.Candidates = f.Filter(c, c.Candidates)
+		if c.Explain != nil {
+			c.Explain.AddVerdict(f.Name(), n, before, c.Candidates)
+		}
+		if len(c.Candidates) == 0 {
+			return nil
+		}
+	}
+	total, col := c.Column(), c.Column()
+	for _, s := range p.scorers {
+		for i := range col {
+			col[i] = NotAsked
+		}
+		s.Scorer.Score(c, col)
+		for _, i := range c.Candidates {
+			v := min(max(col[i], 0), 1)
+			if v != v { // NaN
+				v = 0
+			}
+			col[i] = v
+			total[i] += v * s.Weight
+		}
+		if c.Explain != nil {
+			c.Explain.Add(s.Scorer.Name(), Score, s.Weight, col)
+		}
+	}
+	if c.Explain != nil {
+		c.Explain.Policy = p.name
+		c.Explain.Add("total", Total, 1, total)
+	}
+	ranked := p.picker.Pick(c, total)
+	for _, f := range p.filters {
+		if o, ok := f.(Observer); ok {
+			o.Picked(c, ranked)
+		}
+	}
+	for _, s := range p.scorers {
+		if o, ok := s.Scorer.(Observer); ok {
+			o.Picked(c, ranked)
+		}
+	}
+	return ranked
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package scheduler
+
+const histories = 1_000_000

@@ -1,0 +1,61 @@
+package scorer
+
+import (
+	"fmt"
+
+	"github.com/fairway-ai/fairway/scheduler"
+)
+
+// TokenLoadType is the type name of [TokenLoad].
+const TokenLoadType = "token-load-scorer"
+
+// TokenLoadParameters are the parameters of [TokenLoad].
+type TokenLoadParameters struct {
+	// QueueThresholdTokens is the tokens in flight at which the score reaches 0.
+	QueueThresholdTokens int64 `json:"queueThresholdTokens"`
+	// NonTextTokenWeight is how much an image, audio or video token counts. Such
+	// tokens are not told apart here, so only 1, also written as 0, is supported.
+	NonTextTokenWeight float64 `json:"nonTextTokenWeight"`
+}
+
+// DefaultTokenLoadParameters are llm-d's: 128 requests of 32 Ki tokens.
+func DefaultTokenLoadParameters() TokenLoadParameters {
+	return TokenLoadParameters{QueueThresholdTokens: 4_194_304}
+}
+
+// Validate reports the first parameter that makes no sense.
+func (p TokenLoadParameters) Validate() error {
+	if p.QueueThresholdTokens < 1 {
+		return fmt.Errorf("queueThresholdTokens is %d: must be 1 or more", p.QueueThresholdTokens)
+	}
+	if p.NonTextTokenWeight != 0 && p.NonTextTokenWeight != 1 {
+		return fmt.Errorf("nonTextTokenWeight is %v: only 1 is supported", p.NonTextTokenWeight)
+	}
+	return nil
+}
+
+// TokenLoad prefers endpoints with few uncached prompt tokens outstanding, this
+// request's included: 1 - min(tokens, threshold)/threshold. A prompt counts from
+// when it is bound until its first token.
+type TokenLoad struct {
+	named
+	params TokenLoadParameters
+}
+
+// NewTokenLoad returns the scorer; an empty name means its type.
+func NewTokenLoad(name string, p TokenLoadParameters) *TokenLoad {
+	return &TokenLoad{nameOr(name, TokenLoadType), p}
+}
+
+// Score implements scheduler.Scorer.
+func (s *TokenLoad) Score(c *scheduler.Cycle, out []float32) {
+	t := s.params.QueueThresholdTokens
+	for _, i := range c.Candidates {
+		tokens := c.Loads[i].Backlog + c.Uncached(i)
+		if tokens <= 0 {
+			out[i] = 1
+			continue
+		}
+		out[i] = float32(1 - float64(min(tokens, t))/float64(t))
+	}
+}

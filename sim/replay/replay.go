@@ -1,0 +1,337 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/fairway-ai/fairway/scheduler"
+	"github.com/fairway-ai/fairway/scheduler/prefix"
+	"github.com/fairway-ai/fairway/sim/engine"
+	"github.com/fairway-ai/fairway/sim/workload"
+)
+
+// IndexMode says what the router knows of the engines' caches.
+type IndexMode string
+
+const (
+	// Exact follows the engines' own cache events.
+	Exact IndexMode = "exact"
+	// Approximate follows the router's dispatches, with the engines' capacity.
+	Approximate IndexMode = "approximate"
+)
+
+// Config describes one replay.
+type Config struct {
+	// Engine is the model server; Blocks is its cache in blocks of the workload.
+	Engine engine.Config
+	// EngineOf overrides Engine for an endpoint, to make a mixed fleet.
+	EngineOf func(endpoint int, c engine.Config) engine.Config
+	// Endpoints is the number of model servers.
+	Endpoints int
+	// Index is what the router knows of the caches.
+	Index IndexMode
+	// Staleness is how old scraped metrics are at worst; the period of the scrapes.
+	Staleness time.Duration
+	// Seed makes ties, sampling and everything else reproducible.
+	Seed uint64
+	// Progress, when not nil, is called now and then with the requests finished.
+	Progress func(done, total int)
+}
+
+// Sample is what happened to one request.
+type Sample struct {
+	// TTFT and E2E are measured from arrival; zero for a request that failed.
+	TTFT, E2E time.Duration
+	// Prompt and Cached are tokens, Cached as the engine found it.
+	Prompt, Cached int
+	// Held is the time in the hold queue.
+	Held time.Duration
+	// OK is true when the request was answered to its last token.
+	OK bool
+}
+
+// Run replays a workload under a policy and returns a sample per request.
+func Run(ctx context.Context, w *workload.Workload, p Policy, c Config) ([]Sample, error) {
+	if c.Endpoints <= 0 {
+		return nil, fmt.Errorf("endpoints: must be at least 1, not %d", c.Endpoints)
+	}
+	r := newRun(w, p, c)
+	if err := r.loop(ctx); err != nil {
+		return nil, err
+	}
+	return r.samples, nil
+}
+
+// request is a workload request on its way.
+type request struct {
+	index  int
+	sched  scheduler.Request
+	held   scheduler.Held
+	flight scheduler.Flight
+	eng    engine.Request
+	at     time.Duration // arrival
+	bound  int           // endpoint
+}
+
+// endpoint is one simulated model server and the router's view of it.
+type endpoint struct {
+	run    *run
+	number int
+	eng    *engine.Engine
+	load   *scheduler.Load
+	queue  scheduler.HoldQueue
+	blocks int
+	busy   bool
+	end    time.Duration // of the running step, while busy
+}
+
+type run struct {
+	cfg       Config
+	work      *workload.Workload
+	policy    Policy
+	sched     *scheduler.Scheduler
+	index     *prefix.Index
+	endpoints []*endpoint
+	snap      scheduler.Snapshot
+	rng       *rand.Rand
+	samples   []Sample
+	children  map[int][]int // by think time: a request's followers
+	later     laterHeap     // followers whose parent has ended
+	now       time.Duration
+	finished  int
+	decision  scheduler.Decision
+}
+
+func newRun(w *workload.Workload, p Policy, c Config) *run {
+	r := &run{
+		cfg: c, work: w, policy: p, index: prefix.New(prefix.Options{}),
+		rng:     rand.New(rand.NewPCG(c.Seed, 0x5eed)),
+		samples: make([]Sample, len(w.Requests)),
+	}
+	for i := range c.Endpoints {
+		e := &endpoint{run: r, number: i, load: new(scheduler.Load)}
+		ec := c.Engine
+		ec.BlockTokens = w.BlockTokens
+		ec = ec.WithDefaults()
+		if c.EngineOf != nil {
+			ec = c.EngineOf(i, ec)
+		}
+		e.eng, e.blocks = engine.New(ec, e), ec.Blocks
+		r.endpoints = append(r.endpoints, e)
+		r.index.AddEndpoint(int32(i), int64(ec.Blocks)*int64(ec.BlockTokens))
+		r.snap.Endpoints = append(r.snap.Endpoints, scheduler.Endpoint{
+			ID: fmt.Sprintf("sim/%d", i), Address: fmt.Sprintf("10.0.%d.%d:8000", i/250, i%250+1),
+			Slot: int32(i), Load: e.load,
+		})
+	}
+	r.snap.Metrics = make([]scheduler.Metrics, c.Endpoints)
+	r.snap.Slots = c.Endpoints
+	r.scrape()
+	r.sched = scheduler.New(p.New(r.snap.Endpoints), r.index)
+	if w.ByThinkTime {
+		r.children = make(map[int][]int)
+		for i := range w.Requests {
+			if parent := w.Requests[i].Parent; parent >= 0 {
+				r.children[parent] = append(r.children[parent], i)
+			}
+		}
+	}
+	return r
+}
+
+// scrape reads the engines' metrics, as the pool does.
+func (r *run) scrape() {
+	for i, e := range r.endpoints {
+		s := e.eng.Stats()
+		r.snap.Metrics[i] = scheduler.Metrics{
+			Known: true, UnixNano: int64(r.now), Waiting: int32(s.Waiting), Running: int32(s.Running),
+			KVUsage: float32(s.KVUsage), BlockTokens: int32(r.work.BlockTokens), Blocks: int32(e.blocks),
+		}
+	}
+	r.snap.Version++
+}
+
+const never = time.Duration(1<<63 - 1)
+
+// loop runs events in order of time until every request has ended.
+func (r *run) loop(ctx context.Context) error {
+	next, total := 0, len(r.work.Requests)
+	scrapeAt := r.cfg.Staleness
+	for steps := 0; r.finished < total; steps++ {
+		if steps%4096 == 0 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if r.cfg.Progress != nil {
+				r.cfg.Progress(r.finished, total)
+			}
+		}
+		arrival := never
+		for next < total && r.followsParent(next) {
+			next++
+		}
+		if next < total {
+			arrival = r.work.Requests[next].At
+		}
+		follow := never
+		if len(r.later) > 0 {
+			follow = r.later[0].at
+		}
+		step, which := never, -1
+		for i, e := range r.endpoints {
+			if e.busy && e.end < step {
+				step, which = e.end, i
+			}
+		}
+		first := min(arrival, follow, step)
+		if first == never {
+			return fmt.Errorf("replay stalled at %v with %d of %d requests finished", r.now, r.finished, total)
+		}
+		if r.cfg.Staleness > 0 && scrapeAt <= first {
+			// Nothing changes between two events, so scrapes in between read the same.
+			r.now = first - (first-scrapeAt)%r.cfg.Staleness
+			r.scrape()
+			scrapeAt = r.now + r.cfg.Staleness
+			continue
+		}
+		r.now = first
+		switch first {
+		case step:
+			e := r.endpoints[which]
+			// Requests sent from the step's events wait for the next step.
+			e.eng.Finish(r.now)
+			e.busy = false
+			e.start()
+		case follow:
+			r.arrive(r.later.pop().index)
+		default:
+			r.arrive(next)
+			next++
+		}
+	}
+	if r.cfg.Progress != nil {
+		r.cfg.Progress(r.finished, total)
+	}
+	return nil
+}
+
+func (r *run) followsParent(i int) bool {
+	return r.work.ByThinkTime && r.work.Requests[i].Parent >= 0
+}
+
+func (r *run) clock() time.Time { return time.Unix(0, int64(r.now)) }
+
+// arrive decides where a request goes, and sends or holds it.
+func (r *run) arrive(i int) {
+	src := &r.work.Requests[i]
+	q := &request{index: i, at: r.now}
+	blocks := make([]prefix.Block, len(src.Hashes))
+	for k, h := range src.Hashes {
+		blocks[k] = prefix.Block{Hash: h, Tokens: int32(min(r.work.BlockTokens, src.Input-k*r.work.BlockTokens))}
+	}
+	q.sched = scheduler.Request{PromptTokens: int64(src.Input), Blocks: blocks, Seed: r.rng.Uint64()}
+	q.eng = engine.Request{Hashes: src.Hashes, PromptTokens: src.Input, OutputTokens: src.Output, Payload: q}
+	r.samples[i].Prompt = src.Input
+	if r.cfg.Staleness == 0 {
+		r.scrape()
+	}
+	if err := r.sched.Schedule(&q.sched, &r.snap, &r.decision, nil); err != nil {
+		r.lose(q)
+		return
+	}
+	q.bound = int(r.decision.Ranked[0])
+	e := r.endpoints[q.bound]
+	q.flight.Bind(e.load, r.decision.Uncached, int64(src.Input))
+	if r.policy.Holds && (e.queue.Len() > 0 || !scheduler.Admits(e.load.Prefilling())) {
+		q.held = scheduler.Held{Request: &q.sched, Since: r.clock(), Uncached: r.decision.Uncached, Payload: q}
+		e.queue.Push(&q.held)
+		return
+	}
+	e.dispatch(q, r.decision.Uncached)
+}
+
+// lose counts a request that was not served.
+func (r *run) lose(q *request) {
+	q.flight.End(r.clock())
+	r.ended(q)
+}
+
+func (r *run) ended(q *request) {
+	r.finished++
+	for _, child := range r.children[q.index] {
+		r.later.push(later{r.now + r.work.Requests[child].Think, child})
+	}
+}
+
+func (e *endpoint) dispatch(q *request, uncached int64) {
+	r := e.run
+	q.flight.Dispatch(r.clock(), uncached)
+	if r.cfg.Index == Approximate {
+		r.index.Insert(int32(e.number), q.sched.Blocks)
+	}
+	r.samples[q.index].Held = r.now - q.at
+	if err := e.eng.Submit(&q.eng, r.now); err != nil {
+		r.lose(q)
+		return
+	}
+	e.start()
+}
+
+func (e *endpoint) start() {
+	if e.busy {
+		return
+	}
+	if end, ok := e.eng.Start(e.run.now); ok {
+		e.busy, e.end = true, end
+	}
+}
+
+// release sends held requests while the endpoint takes them.
+func (e *endpoint) release() {
+	for e.queue.Len() > 0 && scheduler.Admits(e.load.Prefilling()) {
+		h := e.queue.Pop(e.run.clock(), e.load.View().PrefillRate, func(h *scheduler.Held) int64 {
+			return e.run.sched.Uncached(h.Request, int32(e.number))
+		})
+		e.dispatch(h.Payload.(*request), h.Uncached)
+	}
+}
+
+// FirstToken implements engine.Events.
+func (e *endpoint) FirstToken(er *engine.Request, now time.Duration) {
+	q := er.Payload.(*request)
+	s := &e.run.samples[q.index]
+	if s.TTFT == 0 {
+		s.TTFT, s.Cached = now-q.at, er.Cached
+	}
+	q.flight.FirstToken(time.Unix(0, int64(now)))
+	e.release()
+}
+
+// Finished implements engine.Events.
+func (e *endpoint) Finished(er *engine.Request, now time.Duration) {
+	q := er.Payload.(*request)
+	s := &e.run.samples[q.index]
+	s.E2E, s.OK = now-q.at, true
+	q.flight.End(time.Unix(0, int64(now)))
+	e.run.ended(q)
+	e.release()
+}
+
+// Preempted implements engine.Events.
+func (e *endpoint) Preempted(*engine.Request, time.Duration) {}
+
+// Stored implements engine.Events.
+func (e *endpoint) Stored(hash uint64, tokens int) {
+	if e.run.cfg.Index == Exact {
+		e.run.index.Store(int32(e.number), prefix.Block{Hash: hash, Tokens: int32(tokens)})
+	}
+}
+
+// Evicted implements engine.Events.
+func (e *endpoint) Evicted(hash uint64) {
+	if e.run.cfg.Index == Exact {
+		e.run.index.Remove(int32(e.number), hash)
+	}
+}
