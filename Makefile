@@ -34,7 +34,8 @@ run: build $(ENVOY) ## Start Envoy, simulated vLLM servers and the picker; ARGS=
 
 .PHONY: test
 test: $(ENVOY) ## Run every test, those with real Envoy included, and each fuzz target for a moment.
-	$(GO) test ./...
+	$(GO) test $$($(GO) list ./... | grep -v /test/)
+	$(GO) test -p 1 -count 1 ./test/...
 	hack/fuzz $(FUZZTIME)
 
 .PHONY: race

@@ -16,7 +16,7 @@ type Load struct {
 	backlog    atomic.Int64
 	prefilling atomic.Int64
 	context    atomic.Int64
-	rate       rateMeter
+	rate       rateMeter // its cached value is next to the counters a reader wants
 }
 
 // LoadView is one reading of a [Load].
@@ -189,12 +189,12 @@ func (f *Flight) Uncached() int64 { return f.uncached }
 // first token, over the time in which any were outstanding. Both sums decay, so
 // that the estimate follows the last rateWindow tokens or so.
 type rateMeter struct {
+	cached  atomicFloat
 	mu      sync.Mutex
 	pending int       // requests between dispatch and first token
 	since   time.Time // start of the busy span not yet added to seconds
 	tokens  float64
 	seconds float64
-	cached  atomicFloat
 }
 
 const (

@@ -90,25 +90,48 @@ func (p Priced) explain(c *Cycle, price float64, cost []float32, n int) {
 	c.Explain.Add("price", Total, 1, cost)
 }
 
-// rankAscending moves the k candidates of least cost to the front, best first,
-// ties in random order, and returns them.
+// maxAlternatives bounds how many endpoints are ranked.
+const maxAlternatives = 16
+
+// rankAscending puts the k candidates of least cost to the front, best first,
+// ties in random order, and returns them. It looks at each candidate once.
 func rankAscending(c *Cycle, cost []float32, k int) []int32 {
-	cand := c.Candidates
-	k = min(k, len(cand))
-	for j := 0; j < k; j++ {
-		best, ties := j, uint64(1)
-		for x := j + 1; x < len(cand); x++ {
-			switch a, b := cost[cand[x]], cost[cand[best]]; {
-			case a < b:
-				best, ties = x, 1
-			case a == b:
-				ties++
-				if c.Rand()%ties == 0 {
-					best = x
-				}
-			}
-		}
-		cand[j], cand[best] = cand[best], cand[j]
+	type entry struct {
+		cost float32
+		tie  uint64
+		i    int32
 	}
-	return slices.Clip(cand[:k])
+	var best [maxAlternatives]entry
+	cand := c.Candidates
+	k = min(k, len(cand), maxAlternatives)
+	salt := c.Rand()
+	n := 0
+	for _, i := range cand {
+		v := cost[i]
+		if n == k && v > best[n-1].cost {
+			continue
+		}
+		e := entry{v, tieBreak(salt, i), i}
+		at := n
+		if n < k {
+			n++
+		} else if at--; !(e.cost < best[at].cost || e.cost == best[at].cost && e.tie < best[at].tie) {
+			continue
+		}
+		for at > 0 && (e.cost < best[at-1].cost || e.cost == best[at-1].cost && e.tie < best[at-1].tie) {
+			best[at] = best[at-1]
+			at--
+		}
+		best[at] = e
+	}
+	for j := range n {
+		cand[j] = best[j].i
+	}
+	return slices.Clip(cand[:n])
+}
+
+// tieBreak orders endpoints of equal cost, differently for each decision.
+func tieBreak(salt uint64, i int32) uint64 {
+	z := (salt ^ uint64(i)) * 0xbf58476d1ce4e5b9
+	return z ^ z>>31
 }

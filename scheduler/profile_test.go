@@ -204,6 +204,9 @@ func TestScheduleWithIndex(t *testing.T) {
 }
 
 func TestScheduleDoesNotAllocate(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector allocates")
+	}
 	snap := testPool(8)
 	s := New(Priced{Alternatives: 3}, nil)
 	req := &Request{PromptTokens: 1000}

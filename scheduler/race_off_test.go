@@ -2,4 +2,7 @@
 
 package scheduler
 
-const histories = 1_000_000
+const (
+	histories    = 1_000_000
+	raceDetector = false
+)

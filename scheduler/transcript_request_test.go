@@ -93,11 +93,16 @@ func (w *world) table(out *strings.Builder, snap *scheduler.Snapshot, ex *schedu
 		}
 	}
 	fmt.Fprintln(tw, "\t")
+	reachable := slices.ContainsFunc(snap.Metrics, func(m scheduler.Metrics) bool { return !m.Unreachable })
 	for i := range snap.Endpoints {
 		fmt.Fprint(tw, snap.Endpoints[i].ID)
+		out := reachable && snap.Metrics[i].Unreachable
+		for _, c := range columns {
+			out = out || c.Kind == scheduler.Verdict && c.Values[i] != 1
+		}
 		for _, c := range columns {
 			switch v := c.Values[i]; {
-			case v == scheduler.NotAsked:
+			case v == scheduler.NotAsked, out && (c.Kind == scheduler.Price || c.Kind == scheduler.Total):
 				fmt.Fprint(tw, "\t-")
 			case c.Kind == scheduler.Verdict:
 				fmt.Fprint(tw, "\t"+[]string{"no", "yes"}[int(v)])

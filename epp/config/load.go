@@ -175,7 +175,7 @@ func (l *loader) setPrefix(p *plugin, a ApproxPrefix) {
 func (l *loader) once(p *plugin, use func()) {
 	for _, other := range l.plugins {
 		if other != p && other.kind == p.kind && reflect.TypeOf(other.built) == reflect.TypeOf(p.built) {
-			l.fail(p.node, p.path, "there is a %s already, %q: only one is supported", p.kind, other.name)
+			l.fail(p.node, p.path, "there is %s already, %q: only one is supported", p.kind.article(), other.name)
 			return
 		}
 	}
@@ -210,9 +210,9 @@ func (l *loader) ref(name, path string, n *yaml.Node, kinds ...kind) *plugin {
 	if len(kinds) > 0 && !slices.Contains(kinds, p.kind) {
 		want := make([]string, len(kinds))
 		for i, k := range kinds {
-			want[i] = string(k)
+			want[i] = k.article()
 		}
-		l.fail(n, path, "%q is a %s: must name a %s", name, p.kind, strings.Join(want, " or "))
+		l.fail(n, path, "%q is %s: must name %s", name, p.kind.article(), strings.Join(want, " or "))
 		return nil
 	}
 	return p

@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -26,6 +27,14 @@ const (
 	kindDetector  kind = "saturation detector"
 	kindFlow      kind = "flow control policy"
 )
+
+// article is the kind with its indefinite article.
+func (k kind) article() string {
+	if strings.ContainsRune("aeiou", rune(k[0])) {
+		return "an " + string(k)
+	}
+	return "a " + string(k)
+}
 
 // plugin is a plugin that the file declares.
 type plugin struct {

@@ -99,9 +99,12 @@ func (a *admin) active(ctx context.Context) (int, error) {
 	return strconv.Atoi(value)
 }
 
-// drain closes the listeners gracefully: connections are closed after their
-// current answer.
+// drain closes the listeners at once, and connections after their current answer.
 func (a *admin) drain(ctx context.Context) error {
-	_, err := a.do(ctx, http.MethodPost, "/drain_listeners?graceful&skip_exit")
+	_, err := a.do(ctx, http.MethodPost, "/healthcheck/fail")
+	if err != nil {
+		return err
+	}
+	_, err = a.do(ctx, http.MethodPost, "/drain_listeners")
 	return err
 }

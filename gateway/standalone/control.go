@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +14,7 @@ import (
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/server/sotw/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
@@ -26,18 +25,42 @@ import (
 
 // control is the xDS server: one snapshot for one Envoy.
 type control struct {
+	log    *slog.Logger
 	cache  cache.SnapshotCache
 	server *grpc.Server
 
-	mu   sync.Mutex
-	last string // version of everything, guarded by mu
+	mu      sync.Mutex
+	last    string // version of everything, guarded by mu
+	refusal error  // guarded by mu
 }
 
 func newControl(ctx context.Context, log *slog.Logger) *control {
-	c := &control{cache: cache.NewSnapshotCache(true, cache.IDHash{}, cacheLog{log})}
+	c := &control{log: log, cache: cache.NewSnapshotCache(true, cache.IDHash{}, cacheLog{log})}
 	c.server = grpc.NewServer(grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}))
-	discovery.RegisterAggregatedDiscoveryServiceServer(c.server, server.NewServer(ctx, c.cache, nil))
+	// Ordered: clusters arrive before the endpoints and routes that need them.
+	discovery.RegisterAggregatedDiscoveryServiceServer(c.server,
+		server.NewServer(ctx, c.cache, server.CallbackFuncs{StreamRequestFunc: c.requested}, sotw.WithOrderedADS()))
 	return c
+}
+
+// requested notes what Envoy says of the configuration it has.
+func (c *control) requested(_ int64, r *discovery.DiscoveryRequest) error {
+	if r.ErrorDetail == nil {
+		return nil
+	}
+	err := fmt.Errorf("envoy refused its configuration (%s): %s", r.TypeUrl, r.ErrorDetail.Message)
+	c.log.Error(err.Error())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refusal = err
+	return nil
+}
+
+// refused is the last configuration error that Envoy reported, or nil.
+func (c *control) refused() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.refusal
 }
 
 // serve answers until the server is stopped.
@@ -48,40 +71,23 @@ func (c *control) serve(l net.Listener) error {
 	return nil
 }
 
-// resources is everything Envoy needs to serve the pools.
-func resources(o xds.Options, pools []xds.Pool) (map[resource.Type][]types.Resource, error) {
-	if err := o.Validate(); err != nil {
-		return nil, err
-	}
-	if err := xds.ValidatePools(pools); err != nil {
-		return nil, err
-	}
-	pools = slices.Clone(pools)
-	slices.SortFunc(pools, func(a, b xds.Pool) int { return strings.Compare(a.Name, b.Name) })
-	clusters := []types.Resource{xds.PickerCluster(o), xds.NoPickerCluster()}
-	var endpoints []types.Resource
-	for _, p := range pools {
-		clusters = append(clusters, xds.PoolCluster(p, o))
-		endpoints = append(endpoints, xds.Endpoints(p))
-	}
-	return map[resource.Type][]types.Resource{
-		resource.ListenerType: {xds.Listener(o)},
-		resource.RouteType:    {xds.Routes(o, pools)},
-		resource.ClusterType:  clusters,
-		resource.EndpointType: endpoints,
-	}, nil
-}
-
 // update publishes the resources, each type under a version of its own, so that
 // Envoy is sent only what has changed.
 func (c *control) update(ctx context.Context, resources map[resource.Type][]types.Resource) error {
 	snap := new(cache.Snapshot)
 	all := ""
-	for _, t := range []resource.Type{resource.EndpointType, resource.ClusterType, resource.RouteType, resource.ListenerType} {
+	versions := map[resource.Type]string{}
+	for _, t := range []resource.Type{resource.ClusterType, resource.EndpointType, resource.RouteType, resource.ListenerType} {
 		version, err := versionOf(resources[t])
 		if err != nil {
 			return err
 		}
+		if t == resource.EndpointType {
+			// A cluster that changes waits for its endpoints, which Envoy is sent
+			// only under a new version.
+			version += "." + versions[resource.ClusterType]
+		}
+		versions[t] = version
 		snap.Resources[cache.GetResponseType(t)] = cache.NewResources(version, resources[t])
 		all += version + "/"
 	}

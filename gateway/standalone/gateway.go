@@ -142,7 +142,7 @@ func (g *Gateway) EnvoyVersion() string { return g.version }
 
 // Update changes what Envoy serves. On error the old configuration stays.
 func (g *Gateway) Update(ctx context.Context, pools []xds.Pool) error {
-	all, err := resources(g.o.XDS, pools)
+	all, err := xds.Resources(g.o.XDS, pools)
 	if err != nil {
 		return err
 	}

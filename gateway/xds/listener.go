@@ -42,12 +42,15 @@ func connectionManager(o Options) *hcmv3.HttpConnectionManager {
 			ExtProcFilter(o),
 			httpFilter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true}),
 		},
-		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{stripClientHeaders()},
+		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{stripRoutingHeaders()},
 		LocalReplyConfig:              localReplies(),
 
 		// Nothing about a client is believed, not even on a private network.
-		UseRemoteAddress:           yes(),
-		InternalAddressConfig:      &hcmv3.HttpConnectionManager_InternalAddressConfig{},
+		UseRemoteAddress: yes(),
+		// Without a range Envoy takes its own defaults; nobody has this address.
+		InternalAddressConfig: &hcmv3.HttpConnectionManager_InternalAddressConfig{CidrRanges: []*corev3.CidrRange{
+			{AddressPrefix: "255.255.255.255", PrefixLen: u32(32)},
+		}},
 		NormalizePath:              yes(),
 		MergeSlashes:               true,
 		StripMatchingHostPort:      false,
@@ -80,19 +83,14 @@ func httpFilter(name string, m proto.Message) *hcmv3.HttpFilter {
 	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(m)}}
 }
 
-// stripClientHeaders removes what only the picker may say, before the first route
-// is chosen.
-func stripClientHeaders() *corev3.TypedExtensionConfig {
-	remove := func(name string) *mutationv3.HeaderMutation {
-		return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: name}}
+// stripRoutingHeaders removes what only the picker and gateways may say, before the
+// first route is chosen.
+func stripRoutingHeaders() *corev3.TypedExtensionConfig {
+	m := &earlyv3.HeaderMutation{}
+	for _, name := range []string{DestinationHeader, SubsetHeader, PoolHeader} {
+		m.Mutations = append(m.Mutations, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: name}})
 	}
-	return extension("envoy.http.early_header_mutation.header_mutation", &earlyv3.HeaderMutation{
-		Mutations: []*mutationv3.HeaderMutation{
-			remove(DestinationHeader),
-			remove(SubsetHeader),
-			remove(PoolHeader),
-		},
-	})
+	return extension("envoy.http.early_header_mutation.header_mutation", m)
 }
 
 func accessLog() *accesslogv3.AccessLog {

@@ -118,9 +118,9 @@ func TestAgainstOracle(t *testing.T) {
 				slots := []int{3, 8, 70, 150}[seed%4]
 				x := New(Options{Shards: 1 << (seed % 5)})
 				o := &oracle{slots: map[int32]*oracleSlot{}}
-				all := prompts(r, 60, 40)
+				all := prompts(r, 40, 40)
 				var m Matches
-				for range 2500 {
+				for range 1000 {
 					slot, chain := int32(r.IntN(slots)), all[r.IntN(len(all))]
 					s := o.slots[slot]
 					switch op := r.IntN(100); {

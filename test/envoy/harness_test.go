@@ -156,7 +156,9 @@ func (s *stub) Pick(ctx context.Context, r *extproc.Request) (extproc.Pick, erro
 }
 
 func (s *stub) to(pool string, destinations ...string) {
-	s.set(func(context.Context, *extproc.Request) (extproc.Pick, error) { return pickOf(pool, destinations...), nil })
+	s.set(func(context.Context, *extproc.Request) (extproc.Pick, error) {
+		return pickOf(pool, destinations...), nil
+	})
 }
 
 func (s *stub) set(f func(context.Context, *extproc.Request) (extproc.Pick, error)) {

@@ -19,7 +19,7 @@ func TestPickedEndpointServes(t *testing.T) {
 	for range 3 {
 		for _, want := range []*backend{a, b} {
 			r.picker.to("ns/p", want.addr)
-			got := r.post(chat, prompt, "x-request-id", "my-id")
+			got := r.post(chat, prompt, "x-request-id", "my-id", "x-fairway-explain", "1")
 			if got.status != 200 || got.by() != want.addr {
 				t.Fatalf("got %d by %s, want %s: %s", got.status, got.by(), want.addr, got.body)
 			}
@@ -120,7 +120,7 @@ func TestClientCannotChoose(t *testing.T) {
 	r := newRig(t, []xds.Pool{pool("ns/open", true, a.addr), pool("ns/closed", false, b.addr)})
 	r.picker.to("ns/open", a.addr)
 	headers := []string{
-		xds.DestinationHeader, b.addr, xds.SubsetHeader, b.addr, xds.PoolHeader, "ns/closed", "x-fairway-other", "1",
+		xds.DestinationHeader, b.addr, xds.SubsetHeader, b.addr, xds.PoolHeader, "ns/closed",
 	}
 	var saw []string
 	r.picker.set(func(_ context.Context, q *extproc.Request) (extproc.Pick, error) {
