@@ -30,6 +30,7 @@ func newRootCommand() *cobra.Command {
 	}
 	root.AddCommand(
 		newBenchCommand(),
+		newConfigCommand(),
 		newRunCommand(),
 		newEPPCommand(),
 		newExplainCommand(),

@@ -120,10 +120,12 @@ func versionOf(resources []types.Resource) (string, error) {
 	return strconv.FormatUint(h.Sum64(), 16), nil
 }
 
-// cacheLog passes the snapshot cache's messages on, all but warnings at debug.
+// cacheLog passes the snapshot cache's messages on, all but errors at debug: it
+// warns of endpoints that Envoy has not asked for yet, as happens with every pool
+// that is added.
 type cacheLog struct{ log *slog.Logger }
 
 func (l cacheLog) Debugf(string, ...any)        {}
 func (l cacheLog) Infof(f string, args ...any)  { l.log.Debug(fmt.Sprintf(f, args...)) }
-func (l cacheLog) Warnf(f string, args ...any)  { l.log.Warn(fmt.Sprintf(f, args...)) }
+func (l cacheLog) Warnf(f string, args ...any)  { l.log.Debug(fmt.Sprintf(f, args...)) }
 func (l cacheLog) Errorf(f string, args ...any) { l.log.Error(fmt.Sprintf(f, args...)) }

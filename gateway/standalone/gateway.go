@@ -28,6 +28,8 @@ type Options struct {
 	Concurrency int
 	// DrainTimeout bounds how long requests under way are waited for at the end.
 	DrainTimeout time.Duration
+	// Stdout gets the access log; nil means os.Stdout.
+	Stdout io.Writer
 	// Log gets Envoy's log and what happens to its process.
 	Log *slog.Logger
 }
@@ -51,6 +53,12 @@ type Gateway struct {
 func Start(ctx context.Context, o Options, pools []xds.Pool) (_ *Gateway, err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Stdout == nil {
+		o.Stdout = os.Stdout
+	}
+	if err := o.XDS.Validate(); err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	if err := portFree(o.XDS.Address); err != nil {
 		return nil, err
@@ -93,13 +101,13 @@ func Start(ctx context.Context, o Options, pools []xds.Pool) (_ *Gateway, err er
 		return nil, fmt.Errorf("envoy's bootstrap file: %w", err)
 	}
 	g.admin = newAdmin(adminSocket)
-	g.process = &process{path: o.Envoy, bootstrap: bootstrap, concurrency: o.Concurrency, log: o.Log}
+	g.process = &process{path: o.Envoy, bootstrap: bootstrap, concurrency: o.Concurrency, stdout: o.Stdout, log: o.Log}
 	g.ended.Go(func() {
 		if err := g.process.run(background); err != nil {
 			o.Log.Error("Envoy's supervisor ended", "error", err)
 		}
 	})
-	if _, err := g.Ready(ctx); err != nil {
+	if _, err := g.wait(ctx, func() error { return errors.Join(g.process.failure(), g.control.refused()) }); err != nil {
 		return nil, err
 	}
 	return g, nil
@@ -122,12 +130,20 @@ const readyTimeout = 60 * time.Second
 
 // Ready waits until Envoy listens and returns the listener's address.
 func (g *Gateway) Ready(ctx context.Context) (netip.AddrPort, error) {
+	return g.wait(ctx, func() error { return nil })
+}
+
+// wait waits until Envoy listens, or hopeless returns why it never will.
+func (g *Gateway) wait(ctx context.Context, hopeless func() error) (netip.AddrPort, error) {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	for {
 		addr, err := g.admin.listening(ctx)
 		if err == nil {
 			return addr, nil
+		}
+		if why := hopeless(); why != nil {
+			return addr, fmt.Errorf("envoy did not start: %w", why)
 		}
 		select {
 		case <-ctx.Done():
@@ -191,6 +207,3 @@ func (g *Gateway) cleanUp() {
 		g.o.Log.Warn("Envoy's files were left behind", "error", err)
 	}
 }
-
-// accessLogWriter is where Envoy's standard output, the access log, goes.
-func accessLogWriter() io.Writer { return os.Stdout }

@@ -31,17 +31,32 @@ type process struct {
 	path        string
 	bootstrap   string
 	concurrency int
+	stdout      io.Writer // the access log
 	log         *slog.Logger
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd // the running process, guarded by mu
 	stopped bool      // no more restarts, guarded by mu
+	ended   error     // how the process ended the last time, guarded by mu
+	lastLog string    // its last line of log at level error, guarded by mu
+}
+
+// failure says how the process ended, nil when it has not so far.
+func (p *process) failure() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended == nil || p.lastLog == "" {
+		return p.ended
+	}
+	return fmt.Errorf("%w: %s", p.ended, p.lastLog)
 }
 
 func (p *process) args() []string {
 	args := []string{
 		"--config-path", p.bootstrap, "--disable-hot-restart",
 		"--log-level", "warning", "--log-format", "%l\t%n\t%v",
+		// It warns about every request that the picker does not answer.
+		"--component-log-level", "ext_proc:error",
 		"--drain-time-s", "5", "--drain-strategy", "immediate",
 	}
 	if p.concurrency > 0 {
@@ -61,6 +76,7 @@ func (p *process) run(ctx context.Context) error {
 		err := p.once()
 		p.mu.Lock()
 		stopped := p.stopped
+		p.ended = err
 		p.mu.Unlock()
 		if stopped || ctx.Err() != nil {
 			return nil
@@ -86,7 +102,7 @@ func (p *process) once() error {
 	if err != nil {
 		return fmt.Errorf("envoy's log: %w", err)
 	}
-	cmd.Stdout = accessLogWriter()
+	cmd.Stdout = p.stdout
 	p.mu.Lock()
 	if p.stopped {
 		p.mu.Unlock()
@@ -123,8 +139,23 @@ func (p *process) copyLog(in io.Reader) {
 			continue
 		}
 		component, message, _ := strings.Cut(rest, "\t")
-		p.log.Log(context.Background(), logLevel(level), "envoy", "component", component, "message", message)
+		p.log.Log(context.Background(), p.logged(level, message), "envoy", "component", component, "message", message)
 	}
+}
+
+// logged notes a line and returns the level to log it at: what an Envoy says that
+// was told to end is of no interest.
+func (p *process) logged(envoyLevel, message string) slog.Level {
+	level := logLevel(envoyLevel)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if level == slog.LevelError {
+		p.lastLog = message
+	}
+	if p.stopped {
+		return slog.LevelDebug
+	}
+	return level
 }
 
 func logLevel(envoy string) slog.Level {

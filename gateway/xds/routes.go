@@ -18,8 +18,8 @@ func Routes(o Options, pools []Pool) *routev3.RouteConfiguration {
 	slices.SortFunc(pools, func(a, b Pool) int { return strings.Compare(a.Name, b.Name) })
 	host := &routev3.VirtualHost{
 		Name: RouteName, Domains: []string{"*"},
-		// For the picker's eyes alone.
-		RequestHeadersToRemove: []string{DestinationHeader, SubsetHeader, PoolHeader, explainHeader},
+		// For the picker's eyes alone, and what Envoy adds about the client.
+		RequestHeadersToRemove: []string{DestinationHeader, SubsetHeader, PoolHeader, explainHeader, "x-envoy-external-address"},
 	}
 	open := NoPickerClusterName
 	for i := range pools {

@@ -3,7 +3,6 @@ package envoy
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -217,5 +216,3 @@ func errorCode(t *testing.T, a *answer) string {
 	}
 	return body.Error.Code
 }
-
-var errStillThere = errors.New("still there")

@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +31,9 @@ const patience = 20 * time.Second
 // envoyPath is the binary, or the end of the test.
 func envoyPath(t *testing.T) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a real Envoy")
+	}
 	given := ""
 	if os.Getenv("FAIRWAY_ENVOY") == "" {
 		if root := filepath.Join("..", "..", "bin", "envoy"); exists(root) {
@@ -203,6 +205,8 @@ func (s *stub) lastOutcome() (served string, o extproc.Outcome, n int) {
 type rig struct {
 	*standalone.Gateway
 	t      *testing.T
+	logs   *recorder
+	access *recorder
 	url    string
 	picker *stub
 	socket string
@@ -215,16 +219,13 @@ const rigLimit = 4 << 20
 // newRig starts a picker and Envoy.
 func newRig(t *testing.T, pools []xds.Pool, change ...func(*xds.Options)) *rig {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("needs a real Envoy")
-	}
 	path := envoyPath(t)
 	dir, err := os.MkdirTemp("", "fw")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	r := &rig{t: t, picker: &stub{}, socket: filepath.Join(dir, "picker.sock")}
+	r := &rig{t: t, logs: &recorder{t: t}, access: &recorder{}, picker: &stub{}, socket: filepath.Join(dir, "picker.sock")}
 	r.startPicker()
 	t.Cleanup(func() { r.server.Stop() })
 	o := xds.Options{
@@ -235,7 +236,8 @@ func newRig(t *testing.T, pools []xds.Pool, change ...func(*xds.Options)) *rig {
 	}
 	r.Gateway, err = standalone.Start(t.Context(), standalone.Options{
 		XDS: o, Envoy: path, Concurrency: 1, DrainTimeout: patience,
-		Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelInfo})),
+		Log:    slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelInfo})),
+		Stdout: r.access,
 	}, pools)
 	if err != nil {
 		t.Fatal(err)
@@ -264,12 +266,26 @@ func (r *rig) startPicker() {
 // killPicker cuts every stream and leaves nobody on the socket.
 func (r *rig) killPicker() { r.server.Stop() }
 
-// testWriter logs to the test.
-type testWriter struct{ t *testing.T }
+// recorder keeps what is written, and shows it in the test's log.
+type recorder struct {
+	t    *testing.T // may be nil
+	mu   sync.Mutex
+	text strings.Builder
+}
 
-func (w testWriter) Write(p []byte) (int, error) {
-	w.t.Log(strings.TrimSpace(string(p)))
-	return len(p), nil
+func (r *recorder) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.t != nil {
+		r.t.Log(strings.TrimSpace(string(p)))
+	}
+	return r.text.Write(p)
+}
+
+func (r *recorder) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
 }
 
 const chat = "/v1/chat/completions"
@@ -400,5 +416,3 @@ func slowStream(release <-chan struct{}) http.HandlerFunc {
 		_, _ = io.WriteString(w, "data: {\"choices\":[{\"delta\":{\"content\":\"second\"}}]}\n\ndata: [DONE]\n\n")
 	}
 }
-
-func contains(all []string, s string) bool { return slices.Contains(all, s) }

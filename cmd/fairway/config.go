@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/fairway-ai/fairway/epp/config"
+	"github.com/fairway-ai/fairway/pool/file"
+)
+
+func newConfigCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Check configuration files",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newConfigValidateCommand())
+	return cmd
+}
+
+func newConfigValidateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "validate FILE...",
+		Short: "Explain every mistake in configuration files",
+		Long: `Check files as run and epp would read them: an EndpointPickerConfig, or InferencePool
+objects and endpoints. Every mistake is named with line and field; warnings do not
+fail the check. - reads an EndpointPickerConfig from standard input.`,
+		Example: `  fairway config validate fairway.yaml
+  fairway config validate epp-config.yaml endpoints.yaml`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			bad := 0
+			for _, name := range args {
+				warnings, err := validateFile(cmd.Context(), name, cmd.InOrStdin())
+				for _, w := range warnings {
+					fmt.Fprintf(cmd.OutOrStdout(), "warning: %s\n", w)
+				}
+				if err != nil {
+					bad++
+					fmt.Fprintln(cmd.OutOrStdout(), err)
+					continue
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", name)
+			}
+			if bad > 0 {
+				return fmt.Errorf("%d of %d files are wrong", bad, len(args))
+			}
+			return nil
+		},
+	}
+}
+
+// validateFile checks one file, of whichever kind it is.
+func validateFile(ctx context.Context, name string, stdin io.Reader) (warnings []string, err error) {
+	in := stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, file.MaxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(data) > file.MaxSize {
+		return nil, fmt.Errorf("%s: is longer than %d bytes", name, file.MaxSize)
+	}
+	if name != "-" && !isPickerConfig(data) {
+		c, err := file.Load(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		return c.Warnings, nil
+	}
+	_, found, err := config.Load(data)
+	for _, w := range found {
+		warnings = append(warnings, name+": "+w.String())
+	}
+	if err != nil {
+		return warnings, fmt.Errorf("%s: %w", name, err)
+	}
+	return warnings, nil
+}
+
+// isPickerConfig reports whether the first document looks like an
+// EndpointPickerConfig, which may come without apiVersion and kind.
+func isPickerConfig(data []byte) bool {
+	var doc map[string]yaml.Node
+	if err := yaml.NewDecoder(bytes.NewReader(data)).Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
+		return false
+	}
+	if kind, ok := doc["kind"]; ok {
+		return kind.Value == "EndpointPickerConfig"
+	}
+	_, plugins := doc["plugins"]
+	_, profiles := doc["schedulingProfiles"]
+	return plugins || profiles
+}
