@@ -42,7 +42,22 @@ func endpoint(i int) scheduler.Endpoint {
 
 // set publishes the endpoints.
 func (p *fakePool) set(es []scheduler.Endpoint) {
-	s := &scheduler.Snapshot{Endpoints: es, Metrics: make([]scheduler.Metrics, len(es))}
+	p.publish(es, make([]scheduler.Metrics, len(es)))
+}
+
+// refuse publishes that the endpoints from the i-th on up to the j-th refuse
+// connections.
+func (p *fakePool) refuse(i, j int) {
+	es := p.Snapshot().Endpoints
+	m := make([]scheduler.Metrics, len(es))
+	for ; i < j; i++ {
+		m[i].Unreachable = true
+	}
+	p.publish(es, m)
+}
+
+func (p *fakePool) publish(es []scheduler.Endpoint, m []scheduler.Metrics) {
+	s := &scheduler.Snapshot{Endpoints: es, Metrics: m}
 	for _, e := range es {
 		s.Slots = max(s.Slots, int(e.Slot)+1)
 	}

@@ -84,6 +84,18 @@ func (g *gate) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed = true
+	g.drain()
+}
+
+// flush turns every held request away, and goes on: the endpoint refuses
+// connections.
+func (g *gate) flush() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.drain()
+}
+
+func (g *gate) drain() {
 	for _, h := range g.queue.Drain() {
 		h.Payload.(*request).told <- gone
 	}

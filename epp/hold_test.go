@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -289,6 +290,34 @@ func TestHeldEndpointGone(t *testing.T) {
 		a.pick.Observer.End(time.Now(), extproc.Outcome{})
 		first.End(time.Now(), extproc.Outcome{})
 		drained(t, append(old, fresh))
+	})
+}
+
+func TestHeldEndpointRefusesConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool := newFakePool(2)
+		es := pool.Snapshot().Endpoints
+		p := newPicker(t, Options{Pools: onePool(pool), Hold: true})
+		pool.refuse(1, 2) // so that both requests go to the first
+		first := busy(t, p)
+		a := ask(p, prompt("r", "m", 10))
+		synctest.Wait()
+		pool.refuse(0, 2)
+		synctest.Wait()
+		if a.over() {
+			t.Fatal("a request left its endpoint although no other is reachable")
+		}
+		pool.refuse(0, 1)
+		<-a.done
+		if a.err != nil || !strings.HasPrefix(a.pick.Destinations, es[1].Address) {
+			t.Fatalf("picked %q (error %v), want %s", a.pick.Destinations, a.err, es[1].Address)
+		}
+		if a.took != 0 {
+			t.Errorf("the request waited %v for an endpoint that refuses connections", a.took)
+		}
+		a.pick.Observer.End(time.Now(), extproc.Outcome{})
+		first.End(time.Now(), extproc.Outcome{})
+		drained(t, es)
 	})
 }
 

@@ -19,7 +19,8 @@ type Endpoints interface {
 	Index() *prefix.Index
 	// Active says that a request passed.
 	Active()
-	// OnChange calls f after every change of the endpoints, until cancel.
+	// OnChange calls f after every change of the endpoints, and when one becomes
+	// unreachable, until cancel.
 	OnChange(f func(*scheduler.Snapshot)) (cancel func())
 	// Suspect says that the endpoint with this ID failed to serve a request, so
 	// that its state is looked at soon.
@@ -169,7 +170,10 @@ type poolState struct {
 func newPoolState(e Endpoints, forget func(id string)) *poolState {
 	s := &poolState{endpoints: e, forget: forget}
 	s.gates.Store(&map[*scheduler.Load]*gate{})
-	s.cancel = e.OnChange(func(*scheduler.Snapshot) { s.changed() })
+	s.cancel = e.OnChange(func(snap *scheduler.Snapshot) {
+		s.changed()
+		s.flushUnreachable(snap)
+	})
 	s.changed()
 	return s
 }
@@ -195,6 +199,24 @@ func (s *poolState) changed() {
 		g.close()
 		if s.forget != nil {
 			s.forget(g.id)
+		}
+	}
+}
+
+// flushUnreachable sends the requests held for endpoints that refuse connections
+// elsewhere, if there is an elsewhere.
+func (s *poolState) flushUnreachable(snap *scheduler.Snapshot) {
+	reachable := false
+	for i := range snap.Metrics {
+		reachable = reachable || !snap.Metrics[i].Unreachable
+	}
+	if !reachable {
+		return
+	}
+	gates := *s.gates.Load()
+	for i := range snap.Metrics {
+		if g := gates[snap.Endpoints[i].Load]; g != nil && snap.Metrics[i].Unreachable {
+			g.flush()
 		}
 	}
 }

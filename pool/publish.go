@@ -48,7 +48,8 @@ func (p *Pool) publishSoonLocked(now time.Time) {
 type subscriber struct{ f func(*scheduler.Snapshot) }
 
 // OnChange calls f with the snapshot of every change of the membership, or of an
-// endpoint's labels, from now on; changes of metrics are not announced. Calls come
+// endpoint's labels, and whenever an endpoint becomes unreachable, from now on;
+// other changes of metrics are not announced. Calls come
 // one at a time and in order. No lock is held during a call, so f may call the
 // pool. By the time of a call the pool may be further ahead: f should treat what
 // it gets as news, or read Snapshot again.

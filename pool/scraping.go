@@ -226,7 +226,6 @@ func (p *Pool) failed(m *member, h *health, err error, reach reachability, log *
 	}
 	limit := p.o.Staleness + p.interval(m, h, h.ended)
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	was := m.metrics
 	if h.ended.Sub(h.succeeded) > limit {
 		// What other clients had in flight then says nothing of now.
@@ -240,9 +239,16 @@ func (p *Pool) failed(m *member, h *health, err error, reach reachability, log *
 		m.metrics.Unreachable = true
 		log.Warn("endpoint refuses connections and gets no requests", "error", err)
 	}
-	if m.metrics.Known != was.Known || m.metrics.Unreachable != was.Unreachable {
+	switch {
+	case m.metrics.Unreachable && !was.Unreachable && !m.gone:
+		// Requests may be waiting for this endpoint: they must hear of it now.
+		p.publishLocked(h.ended)
+		p.pending = append(p.pending, p.snap.Load())
+	case m.metrics.Known != was.Known || m.metrics.Unreachable != was.Unreachable:
 		p.publishSoonLocked(h.ended)
 	}
+	p.mu.Unlock()
+	p.announce()
 }
 
 // others splits off what this process did not send. The engine's count and ours

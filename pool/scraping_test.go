@@ -223,6 +223,13 @@ func TestUnreachableIsFoundFast(t *testing.T) {
 		slot := p.Snapshot().Endpoints[0].Slot
 		chain := []prefix.Block{{Hash: 1, Tokens: 16}}
 		p.Index().Insert(slot, chain)
+		told := 0
+		defer p.OnChange(func(s *scheduler.Snapshot) {
+			told++
+			if !s.Metrics[0].Unreachable {
+				t.Errorf("announced %+v, want the endpoint unreachable", s.Metrics)
+			}
+		})()
 		f.answer(scrape.Values{}, errRefused)
 		f.count()
 		for range 100 {
@@ -236,6 +243,9 @@ func TestUnreachableIsFoundFast(t *testing.T) {
 		s := p.Snapshot()
 		if !s.Metrics[0].Unreachable || s.Metrics[1].Unreachable {
 			t.Errorf("after suspicion: %+v", s.Metrics)
+		}
+		if told != 1 {
+			t.Errorf("unreachability was announced %d times, want once", told)
 		}
 		// A server without a metrics page is there all the same, with a new cache.
 		f.answer(scrape.Values{}, &scrape.StatusError{Code: 404})

@@ -31,12 +31,15 @@ func (c *counts) merge(later *counts) {
 	}
 }
 
+// has reports whether n was reported at all; a count is kept one too high.
+func (c *counts) has(n node) bool { return c[n-nodePrompt] != 0 }
+
 func (c *counts) get(n node) int64 { return max(c[n-nodePrompt]-1, 0) }
 
 // usage adds up what was reported. OpenAI's prompt tokens include the cached
 // ones; Anthropic counts those read from and written to the cache apart.
 func (c *counts) usage() Usage {
-	if c[nodePrompt-nodePrompt] == 0 && c[nodeCompletion-nodePrompt] == 0 {
+	if !c.has(nodePrompt) && !c.has(nodeCompletion) {
 		return Usage{}
 	}
 	read := c.get(nodeCacheRead)
