@@ -146,7 +146,7 @@ func (o *runOptions) run(ctx context.Context, out, errOut io.Writer) error {
 	addr, err := r.launch(ctx, o, config)
 	if err != nil {
 		stopServing()
-		return errors.Join(err, group.Wait())
+		return errors.Join(err, group.Wait(), os.RemoveAll(r.dir))
 	}
 	r.server.SetReady(true)
 	say("Envoy "+r.gateway.EnvoyVersion()+" is ready", "address", "http://"+addr.String())

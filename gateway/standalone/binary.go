@@ -58,7 +58,7 @@ func executable(path string) error {
 	return nil
 }
 
-var versionPattern = regexp.MustCompile(`/(\d+)\.(\d+)\.(\d+)/`)
+var versionPattern = regexp.MustCompile(`/(\d+)\.(\d+)\.(\d+)(-dev)?/`)
 
 // checkVersion refuses an Envoy that is too old to accept our configuration.
 func checkVersion(ctx context.Context, path string) (string, error) {

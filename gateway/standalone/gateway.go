@@ -156,6 +156,9 @@ func (g *Gateway) wait(ctx context.Context, hopeless func() error) (netip.AddrPo
 // EnvoyVersion is the version of the binary that runs.
 func (g *Gateway) EnvoyVersion() string { return g.version }
 
+// EnvoyPID is the ID of Envoy's process, 0 while there is none.
+func (g *Gateway) EnvoyPID() int { return g.process.pid() }
+
 // Update changes what Envoy serves. On error the old configuration stays.
 func (g *Gateway) Update(ctx context.Context, pools []xds.Pool) error {
 	all, err := xds.Resources(g.o.XDS, pools)

@@ -125,6 +125,16 @@ func (p *process) once() error {
 	return err
 }
 
+// pid is the process's ID, 0 when none runs.
+func (p *process) pid() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
+
 // copyLog passes Envoy's log on, until the process closes it.
 func (p *process) copyLog(in io.Reader) {
 	lines := bufio.NewReaderSize(in, maxLogLine)

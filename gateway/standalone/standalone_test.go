@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,9 +12,7 @@ import (
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
-	"google.golang.org/genproto/googleapis/rpc/status"
-
-	"net/netip"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/fairway-ai/fairway/gateway/xds"
 )
@@ -140,10 +139,11 @@ func TestRefusalIsKept(t *testing.T) {
 	if err := c.requested(1, &discovery.DiscoveryRequest{TypeUrl: resource.ListenerType}); err != nil || c.refused() != nil {
 		t.Errorf("an acknowledgement: %v, %v", err, c.refused())
 	}
-	err := c.requested(1, &discovery.DiscoveryRequest{
-		TypeUrl: resource.ListenerType, ErrorDetail: &status.Status{Message: "cannot bind"},
-	})
-	if err != nil {
+	refusal := new(discovery.DiscoveryRequest)
+	if err := protojson.Unmarshal([]byte(`{"errorDetail":{"message":"cannot bind"}}`), refusal); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.requested(1, refusal); err != nil {
 		t.Errorf("the stream was ended: %v", err)
 	}
 	if err := c.refused(); err == nil || !strings.Contains(err.Error(), "cannot bind") || !strings.Contains(log.String(), "cannot bind") {

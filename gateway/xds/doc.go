@@ -12,8 +12,8 @@
 //     route cache. The filter always fails open, so that the picker's death cuts no
 //     running response.
 //   - The route is the pool's. A FailClose pool's route also wants a picked
-//     endpoint. Without a picker, the first FailOpen pool takes the request, and
-//     when there is none, a cluster without endpoints does: that is a 503. (A
+//     endpoint. Without a picker, the first pool takes the request when all pools
+//     fail open, and otherwise a cluster without endpoints does: that is a 503. (A
 //     direct response would do the same but brings Envoy's own limit for bodies.)
 //   - The pool's cluster sends it to the first endpoint of the list, a retry to the
 //     next, and requests without a list to the least busy of two.

@@ -33,8 +33,10 @@ func ExtProcFilter(o Options) *hcmv3.HttpFilter {
 			ResponseTrailerMode: extprocv3.ProcessingMode_SKIP,
 		},
 		AllowModeOverride: true,
-		MessageTimeout:    seconds(o.MessageTimeout),
-		MaxMessageTimeout: seconds(o.MaxMessageTimeout),
+		// The picker changes no body, so a length that is known stays known.
+		AllowContentLengthHeader: true,
+		MessageTimeout:           seconds(o.MessageTimeout),
+		MaxMessageTimeout:        seconds(o.MaxMessageTimeout),
 		// Mutation rules are Envoy's defaults: no pseudo-headers, no host, no
 		// x-envoy-*.
 		MetadataOptions: &extprocv3.MetadataOptions{

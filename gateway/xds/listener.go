@@ -38,10 +38,7 @@ func connectionManager(o Options) *hcmv3.HttpConnectionManager {
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
 			ConfigSource: ads(), RouteConfigName: RouteName,
 		}},
-		HttpFilters: []*hcmv3.HttpFilter{
-			ExtProcFilter(o),
-			httpFilter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true}),
-		},
+		HttpFilters:                   httpFilters(o),
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{stripRoutingHeaders()},
 		LocalReplyConfig:              localReplies(),
 
@@ -77,6 +74,14 @@ func connectionManager(o Options) *hcmv3.HttpConnectionManager {
 		m.AccessLog = []*accesslogv3.AccessLog{accessLog()}
 	}
 	return m
+}
+
+func httpFilters(o Options) []*hcmv3.HttpFilter {
+	router := httpFilter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true})
+	if o.NoPicker {
+		return []*hcmv3.HttpFilter{router}
+	}
+	return []*hcmv3.HttpFilter{ExtProcFilter(o), router}
 }
 
 func httpFilter(name string, m proto.Message) *hcmv3.HttpFilter {

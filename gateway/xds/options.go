@@ -96,8 +96,13 @@ func ValidatePools(pools []Pool) error {
 type Options struct {
 	// Address is where the listener listens.
 	Address netip.AddrPort
-	// PickerSocket is the path of the unix socket on which the picker serves.
+	// PickerSocket is the path of the unix socket on which the picker serves. It
+	// must be empty with NoPicker.
 	PickerSocket string
+	// NoPicker leaves out the ext_proc filter and the picker's cluster, and nothing
+	// else: the first FailOpen pool by name gets all requests. It exists to measure
+	// what the picker costs.
+	NoPicker bool
 	// MaxBodyBytes is the longest request body the picker accepts, in bytes.
 	// Default 16 MiB. Envoy's own limit is a little higher, so that the picker
 	// answers, who knows the client's schema.
@@ -148,7 +153,9 @@ func (o Options) Validate() error {
 	switch {
 	case !o.Address.IsValid():
 		return errors.New("listen address: is missing")
-	case o.PickerSocket == "" || len(o.PickerSocket) > maxSocketPath:
+	case o.NoPicker && o.PickerSocket != "":
+		return fmt.Errorf("picker socket %.200q: must be empty without a picker", o.PickerSocket)
+	case !o.NoPicker && (o.PickerSocket == "" || len(o.PickerSocket) > maxSocketPath):
 		return fmt.Errorf("picker socket %.200q: the path must have 1 to %d bytes; set TMPDIR to a shorter directory", o.PickerSocket, maxSocketPath)
 	case o.MaxBodyBytes < 0 || o.MaxBodyBytes > 1<<30:
 		return fmt.Errorf("maximum body size %d: must be at most 1 GiB", o.MaxBodyBytes)

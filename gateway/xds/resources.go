@@ -20,7 +20,10 @@ func Resources(o Options, pools []Pool) (map[resource.Type][]types.Resource, err
 	}
 	pools = slices.Clone(pools)
 	slices.SortFunc(pools, func(a, b Pool) int { return strings.Compare(a.Name, b.Name) })
-	clusters := []types.Resource{PickerCluster(o), NoPickerCluster()}
+	clusters := []types.Resource{NoPickerCluster()}
+	if !o.NoPicker {
+		clusters = []types.Resource{PickerCluster(o), NoPickerCluster()}
+	}
 	endpoints := make([]types.Resource, 0, len(pools))
 	for _, p := range pools {
 		clusters = append(clusters, PoolCluster(p, o))

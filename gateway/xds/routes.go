@@ -11,7 +11,9 @@ import (
 )
 
 // Routes leads a request to the pool that the picker named, and a request that it
-// did not see to the first FailOpen pool by name. pools may be in any order.
+// did not see to the first FailOpen pool by name. Which pool that request was for,
+// nobody knows; so when any of the pools must fail closed, it gets 503. pools may be
+// in any order.
 func Routes(o Options, pools []Pool) *routev3.RouteConfiguration {
 	o = o.withDefaults()
 	pools = slices.Clone(pools)
@@ -22,6 +24,9 @@ func Routes(o Options, pools []Pool) *routev3.RouteConfiguration {
 		RequestHeadersToRemove: []string{DestinationHeader, SubsetHeader, PoolHeader, explainHeader, "x-envoy-external-address"},
 	}
 	open := NoPickerClusterName
+	if !slices.ContainsFunc(pools, func(p Pool) bool { return !p.FailOpen }) && len(pools) > 0 {
+		open = pools[0].Name
+	}
 	for i := range pools {
 		p := &pools[i]
 		match := []*routev3.HeaderMatcher{{
@@ -33,8 +38,6 @@ func Routes(o Options, pools []Pool) *routev3.RouteConfiguration {
 				Name:                 DestinationHeader,
 				HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
 			})
-		} else if open == NoPickerClusterName {
-			open = p.Name
 		}
 		host.Routes = append(host.Routes, route(o, p.Name, p.Name, match))
 	}

@@ -122,29 +122,27 @@ func TestLocalReplies(t *testing.T) {
 	to := func(pool, dest string) func() { return func() { r.picker.to(pool, dest) } }
 	huge := largePrompt(rigLimit + 3<<20)
 	over := largePrompt(rigLimit + 100)
+	known := func(s string) io.Reader { return strings.NewReader(s) }
+	unknown := func(s string) io.Reader { return chunked{strings.NewReader(s)} }
 	for _, tt := range []struct {
 		name   string
 		setup  func()
-		body   io.Reader
+		body   string
+		reader func(string) io.Reader
 		status int
 		code   string // OpenAI's
 		kind   string // Anthropic's type
 	}{
-		{"empty pool", to("ns/empty", a.addr), strings.NewReader(prompt), 503, "no_endpoints", "overloaded_error"},
-		{"dead endpoint", to("ns/dead", ""), strings.NewReader(prompt), 503, "upstream_unavailable", "overloaded_error"},
-		{"too large for the picker", to("ns/p", a.addr), strings.NewReader(over), 413, "request_too_large", "request_too_large"},
-		{"too large for the picker, length unknown", to("ns/p", a.addr), chunked{strings.NewReader(over)}, 413, "request_too_large", "request_too_large"},
-		{"too large for Envoy", to("ns/p", a.addr), chunked{strings.NewReader(huge)}, 413, "request_too_large", "request_too_large"},
+		{"empty pool", to("ns/empty", a.addr), prompt, known, 503, "no_endpoints", "overloaded_error"},
+		{"dead endpoint", to("ns/dead", ""), prompt, known, 503, "upstream_unavailable", "overloaded_error"},
+		{"too large for the picker", to("ns/p", a.addr), over, known, 413, "request_too_large", "request_too_large"},
+		{"too large for the picker, length unknown", to("ns/p", a.addr), over, unknown, 413, "request_too_large", "request_too_large"},
+		{"too large for Envoy", to("ns/p", a.addr), huge, unknown, 413, "request_too_large", "request_too_large"},
 	} {
 		for _, path := range []string{chat, "/v1/messages"} {
 			t.Run(tt.name+path, func(t *testing.T) {
 				tt.setup()
-				if s, ok := tt.body.(io.Seeker); ok {
-					_, _ = s.Seek(0, io.SeekStart)
-				} else if c, ok := tt.body.(chunked); ok {
-					_, _ = c.Reader.(io.Seeker).Seek(0, io.SeekStart)
-				}
-				got, err := r.try(path, tt.body)
+				got, err := r.try(path, tt.reader(tt.body))
 				if err != nil {
 					t.Fatal(err)
 				}

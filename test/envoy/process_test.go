@@ -200,7 +200,11 @@ func TestMain(m *testing.M) {
 		fmt.Println("started", err)
 		select {}
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if binary.dir != "" {
+		_ = os.RemoveAll(binary.dir)
+	}
+	os.Exit(code)
 }
 
 // Killing the gateway leaves no Envoy behind.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -25,6 +26,9 @@ func TestPickedEndpointServes(t *testing.T) {
 			}
 			if id := got.header.Get("x-request-id"); id != "my-id" {
 				t.Errorf("x-request-id of the answer is %q", id)
+			}
+			if got.header.Get("content-length") != strconv.Itoa(len(got.body)) {
+				t.Errorf("content-length is %q of %d bytes", got.header.Get("content-length"), len(got.body))
 			}
 			h, body, proto := want.last()
 			if string(body) != prompt || proto != "HTTP/1.1" {
@@ -139,10 +143,17 @@ func TestClientCannotChoose(t *testing.T) {
 	}
 	r.killPicker()
 	for range 5 {
-		if got := r.post(chat, prompt, headers...); got.status != 200 || got.by() != a.addr {
-			t.Errorf("without the picker: got %d by %s, want the open pool: %s", got.status, got.by(), got.body)
+		if got := r.post(chat, prompt, headers...); got.status != 503 {
+			t.Errorf("without the picker: got %d by %s, want 503, for the request may be the closed pool's: %s", got.status, got.by(), got.body)
 		}
 	}
+	r.update(pool("ns/open", true, a.addr))
+	eventually(t, "an answer from the open pool alone", func() error {
+		if got := r.post(chat, prompt, headers...); got.status != 200 || got.by() != a.addr {
+			return fmt.Errorf("got %d by %s", got.status, got.by())
+		}
+		return nil
+	})
 	r.update(pool("ns/closed", false, b.addr))
 	eventually(t, "503 from the closed pool alone", func() error {
 		if got := r.post(chat, prompt, headers...); got.status != 503 {
@@ -220,4 +231,26 @@ func TestEndpointsAndPoolsChange(t *testing.T) {
 		t.Error("a bad pool name was accepted")
 	}
 	r.servedBy(a)
+}
+
+func TestClientsMaySpeakHTTP2(t *testing.T) {
+	a := newBackend(t, nil)
+	r := newRig(t, []xds.Pool{pool("ns/p", true, a.addr)})
+	r.picker.to("ns/p", a.addr)
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	client := &http.Client{Transport: &http.Transport{Protocols: protocols}}
+	defer client.CloseIdleConnections()
+	body := largePrompt(2 << 20)
+	resp, err := client.Post(r.url+chat, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != 200 || resp.ProtoMajor != 2 {
+		t.Errorf("got %d over %s", resp.StatusCode, resp.Proto)
+	}
+	if _, sent, _ := a.last(); string(sent) != body {
+		t.Errorf("the endpoint got %d bytes, want %d", len(sent), len(body))
+	}
 }
