@@ -29,10 +29,13 @@ func Routes(o Options, pools []Pool) *routev3.RouteConfiguration {
 	}
 	for i := range pools {
 		p := &pools[i]
-		match := []*routev3.HeaderMatcher{{
-			Name:                 PoolHeader,
-			HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: exact(p.Name)},
-		}}
+		var match []*routev3.HeaderMatcher
+		if len(pools) > 1 { // else the picker need not say which
+			match = append(match, &routev3.HeaderMatcher{
+				Name:                 PoolHeader,
+				HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: exact(p.Name)},
+			})
+		}
 		if !p.FailOpen {
 			match = append(match, &routev3.HeaderMatcher{
 				Name:                 DestinationHeader,

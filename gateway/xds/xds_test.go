@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"github.com/google/go-cmp/cmp"
@@ -239,6 +240,7 @@ func TestOptionsValidate(t *testing.T) {
 		{func(*Options) {}, ""},
 		{func(o *Options) { o.Address = netip.AddrPort{} }, "listen address"},
 		{func(o *Options) { o.PickerSocket = "" }, "picker socket"},
+		{func(o *Options) { o.NoPicker = true }, "must be empty without a picker"},
 		{func(o *Options) { o.PickerSocket = strings.Repeat("p", 104) }, "TMPDIR"},
 		{func(o *Options) { o.MaxBodyBytes = -1 }, "body size"},
 		{func(o *Options) { o.MaxBodyBytes = 1<<30 + 1 }, "body size"},
@@ -257,6 +259,41 @@ func TestOptionsValidate(t *testing.T) {
 		}
 		if _, err2 := Resources(o, nil); (err == nil) != (err2 == nil) {
 			t.Errorf("Resources: %v, Validate: %v", err2, err)
+		}
+	}
+}
+
+// TestNoPicker: without the picker, only the filter and its cluster are missing.
+func TestNoPicker(t *testing.T) {
+	with, err := Resources(options(), somePools())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options()
+	o.NoPicker, o.PickerSocket = true, ""
+	without, err := Resources(o, somePools())
+	if err != nil {
+		t.Fatal(err)
+	}
+	yaml := func(all map[resource.Type][]types.Resource, kind resource.Type) string {
+		var ms []proto.Message
+		for _, r := range all[kind] {
+			ms = append(ms, r)
+		}
+		return string(toYAML(t, ms...))
+	}
+	for _, kind := range []resource.Type{resource.RouteType, resource.EndpointType} {
+		if diff := cmp.Diff(yaml(with, kind), yaml(without, kind)); diff != "" {
+			t.Errorf("%s differ (-with +without):\n%s", kind, diff)
+		}
+	}
+	if n, m := len(with[resource.ClusterType]), len(without[resource.ClusterType]); m != n-1 {
+		t.Errorf("%d clusters, want one less than %d", m, n)
+	}
+	for _, kind := range []resource.Type{resource.ClusterType, resource.ListenerType} {
+		y := yaml(without, kind)
+		if strings.Contains(y, "ext_proc") || strings.Contains(y, "name: "+PickerClusterName) {
+			t.Errorf("the picker is in %s", kind)
 		}
 	}
 }
