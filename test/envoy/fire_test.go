@@ -45,6 +45,11 @@ type simulated struct {
 // newFire starts n simulated servers and, beside them, the given endpoints.
 func newFire(t *testing.T, open bool, n int, others ...string) *fire {
 	t.Helper()
+	return newFireAs(t, xds.Pool{Name: "default/default", FailOpen: open}, n, others...)
+}
+
+func newFireAs(t *testing.T, p xds.Pool, n int, others ...string) *fire {
+	t.Helper()
 	envoy := envoyPath(t)
 	fairway, err := binary.build()
 	if err != nil {
@@ -56,7 +61,6 @@ func newFire(t *testing.T, open bool, n int, others ...string) *fire {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	f := &fire{t: t, fairway: fairway, dir: dir, admin: freePort(t), others: others}
-	p := xds.Pool{Name: "default/default", FailOpen: open}
 	list := "endpoints:\n"
 	for i := range n {
 		f.servers = append(f.servers, simulate(t, fmt.Sprintf("sim-%d", i)))
@@ -75,6 +79,8 @@ func newFire(t *testing.T, open bool, n int, others ...string) *fire {
 	g, err := standalone.Start(t.Context(), standalone.Options{
 		XDS: xds.Options{
 			Address: netip.MustParseAddrPort("127.0.0.1:0"), PickerSocket: filepath.Join(dir, "picker.sock"), MaxBodyBytes: rigLimit,
+			// A busy machine is no dead picker.
+			MessageTimeout: 15 * time.Second,
 		},
 		Envoy: envoy, Concurrency: 1, DrainTimeout: patience, Log: slog.New(slog.DiscardHandler),
 	}, []xds.Pool{p})
@@ -441,6 +447,66 @@ func TestClientsThatLeaveOrStall(t *testing.T) {
 	}
 	for _, c := range stalled {
 		c.Close()
+	}
+	f.idle()
+}
+
+// TestTenThousandStreams has ten thousand streams open at once.
+func TestTenThousandStreams(t *testing.T) {
+	const streams, perClient = 10_000, 100
+	release := make(chan struct{})
+	var open atomic.Int64
+	hold := func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			return // the metrics page
+		}
+		w.Header().Set("content-type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n")
+		w.(http.Flusher).Flush()
+		open.Add(1)
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+		_, _ = io.WriteString(w, "data: {\"choices\":[{\"delta\":{\"content\":\"b\"}}]}\n\ndata: [DONE]\n\n")
+	}
+	a, b := newBackend(t, hold), newBackend(t, hold)
+	f := newFireAs(t, xds.Pool{Name: "default/default", FailOpen: true, HTTP2: true}, 0, a.addr, b.addr)
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	var wg sync.WaitGroup
+	var lost atomic.Int64
+	for c := range streams / perClient {
+		// Not all at once: how many this machine takes in a second is not the question.
+		eventually(t, "streams open", func() error {
+			if n := open.Load(); n < int64((c-2)*perClient) {
+				return fmt.Errorf("%d of %d", n, c*perClient)
+			}
+			return nil
+		})
+		client := &http.Client{Transport: &http.Transport{Protocols: protocols}}
+		t.Cleanup(client.CloseIdleConnections)
+		for i := range perClient {
+			wg.Go(func() {
+				if _, err := f.chat(client, c*perClient+i, 2); err != nil && lost.Add(1) < 5 {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	eventually(t, "all streams are open", func() error {
+		if n := open.Load(); n < streams {
+			return fmt.Errorf("%d of %d", n, streams)
+		}
+		return nil
+	})
+	if n := f.metric("llm_d_epp_extproc_streams_inflight"); n != streams {
+		t.Errorf("the picker has %v streams, want %d", n, streams)
+	}
+	close(release)
+	wg.Wait()
+	if n := lost.Load(); n > 0 {
+		t.Errorf("%d streams were lost or cut", n)
 	}
 	f.idle()
 }
