@@ -7,7 +7,7 @@ ENVOY   := $(CURDIR)/bin/envoy
 export FAIRWAY_ENVOY ?= $(ENVOY)
 
 # The packages whose tests run under the race detector: those with goroutines.
-CONCURRENT := ./scheduler/... ./pool/... ./extproc/... ./epp/... ./gateway/... ./sim/...
+CONCURRENT := ./scheduler/... ./pool/... ./extproc/... ./epp/... ./gateway/... ./sim/... ./bench/...
 FUZZTIME   ?= 3s
 TRACE      ?= examples/traces/sample.jsonl
 

@@ -23,11 +23,12 @@ import (
 func newBenchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Compare routing policies",
+		Short: "Compare routing policies, and measure what the picker costs",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newReplayCommand(), newTraceCommand())
+	cmd.AddCommand(newReplayCommand(), newTraceCommand(),
+		newBenchRequestsCommand(), newBenchGatewayCommand(), newBenchIdleCommand(), newBenchEchoCommand())
 	return cmd
 }
 

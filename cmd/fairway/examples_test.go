@@ -1,42 +1,81 @@
 package main
 
 import (
-	"context"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/fairway-ai/fairway/pool/file"
 	"github.com/fairway-ai/fairway/sim/workload"
 )
 
-// Every example is loaded as the program would load it.
-func TestExamples(t *testing.T) {
-	files, err := filepath.Glob("../../examples/*.yaml")
-	if err != nil || len(files) < 4 {
-		t.Fatalf("%d examples, %v", len(files), err)
-	}
-	for _, name := range files {
-		warnings, err := validateFile(context.Background(), name, nil)
+const examples = "../../examples"
+
+func TestExampleEndpoints(t *testing.T) {
+	for name, want := range map[string]map[string]int{
+		"fairway.yaml":   {"default/demo": 2},
+		"two-pools.yaml": {"default/llama": 2, "default/qwen": 2},
+		"endpoints.yaml": {"default/default": 2},
+	} {
+		c, err := file.Load(t.Context(), filepath.Join(examples, name))
 		if err != nil {
-			t.Errorf("%v", err)
+			t.Errorf("%s: %v", name, err)
+			continue
 		}
-		for _, w := range warnings {
-			t.Errorf("%s: warning: %s", name, w)
+		if len(c.Warnings) > 0 || len(c.Pools) != len(want) {
+			t.Errorf("%s: %d pools, warnings %q", name, len(c.Pools), c.Warnings)
+		}
+		for i := range c.Pools {
+			if p := &c.Pools[i]; len(p.Specs) != want[p.FullName()] {
+				t.Errorf("%s: pool %s has %d endpoints, want %d", name, p.FullName(), len(p.Specs), want[p.FullName()])
+			}
 		}
 	}
-	traces, err := filepath.Glob("../../examples/traces/*.jsonl")
-	if err != nil || len(traces) == 0 {
-		t.Fatalf("%d traces, %v", len(traces), err)
+}
+
+func TestExamplePickerConfig(t *testing.T) {
+	t.Chdir("../..") // its paths are those of who follows examples/README.md
+	c, err := parsed(t, "--config-file", "examples/epp-config.yaml").loadConfig()
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, name := range traces {
-		f, err := os.Open(name)
-		if err != nil {
-			t.Fatal(err)
+	if c.policy == nil || len(c.warnings) > 0 {
+		t.Errorf("warnings %q, profile %v", c.warnings, c.policy != nil)
+	}
+	if _, err := file.Load(t.Context(), c.endpoints); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestExampleTrace(t *testing.T) {
+	f, err := os.Open(filepath.Join(examples, "traces", "sample.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w, err := workload.ReadMooncake("sample", f, rand.New(rand.NewPCG(1, 2)))
+	if err != nil || len(w.Requests) == 0 {
+		t.Fatalf("%v", err)
+	}
+}
+
+// TestExamplesAreTested fails when a file is added that no test above loads.
+func TestExamplesAreTested(t *testing.T) {
+	known := map[string]bool{
+		"README.md": true, "fairway.yaml": true, "two-pools.yaml": true, "endpoints.yaml": true,
+		"epp-config.yaml": true, filepath.Join("traces", "sample.jsonl"): true,
+	}
+	for _, pattern := range []string{"*.*", "*/*.*"} {
+		names, err := filepath.Glob(filepath.Join(examples, pattern))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: found %d: %v", pattern, len(names), err)
 		}
-		defer f.Close()
-		if _, err := workload.ReadMooncake(name, f, rand.New(rand.NewPCG(1, 1))); err != nil {
-			t.Error(err)
+		for _, name := range names {
+			rel, err := filepath.Rel(examples, name)
+			if err != nil || !known[rel] {
+				t.Errorf("%s is not loaded by any test: %v", rel, err)
+			}
 		}
 	}
 }

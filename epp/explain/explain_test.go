@@ -293,15 +293,19 @@ func TestHandler(t *testing.T) {
 func TestKeepBest(t *testing.T) {
 	for n := range 40 {
 		for k := range n + 1 {
-			x := make([]int32, n)
+			x, values := make([]int32, n), make([]float32, n)
 			for i := range x {
-				x[i] = int32(i*i%17 + i%3)
+				x[i], values[i] = int32(i), float32(i*i%17+i%3)
 			}
-			want := slices.Clone(x)
-			slices.SortFunc(want, func(a, b int32) int { return int(b - a) })
-			keepBest(x, k, func(v int32) float32 { return float32(v) })
-			got := slices.Clone(x[:k])
-			slices.SortFunc(got, func(a, b int32) int { return int(b - a) })
+			largest := func(a, b float32) int { return int(b - a) }
+			want := slices.Clone(values)
+			slices.SortFunc(want, largest)
+			keepBest(x, k, values)
+			var got []float32
+			for _, i := range x[:k] {
+				got = append(got, values[i])
+			}
+			slices.SortFunc(got, largest)
 			if !slices.Equal(got, want[:k]) {
 				t.Fatalf("the best %d of %d: %v, want %v", k, n, got, want[:k])
 			}

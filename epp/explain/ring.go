@@ -31,9 +31,10 @@ type slot struct {
 	d        Decision
 	outcome  Outcome
 	ended    bool
-	values   []Value // all rows', one after the other
-	shown    []int32 // endpoint indices, in the order of the rows
-	unranked []int32 // scratch
+	values   []Value   // all rows', one after the other
+	shown    []int32   // endpoint indices, in the order of the rows
+	unranked []int32   // scratch
+	rated    []float32 // scratch, by endpoint index
 }
 
 // NewRing returns a ring of size places, DefaultSize when size is 0.
@@ -155,36 +156,45 @@ func (s *slot) choose(ex *scheduler.Explanation, snap *scheduler.Snapshot) {
 	}
 	room := MaxRows - len(s.shown)
 	if total != nil && len(s.unranked) > room {
-		keepBest(s.unranked, room, func(i int32) float32 {
-			if snap.Metrics[i].Unreachable || dropped(ex, i) {
-				return float32(math.Inf(-1)) // has no total
-			}
-			return best * total[i]
-		})
+		s.rate(ex, snap, total, best)
+		keepBest(s.unranked, room, s.rated)
 		slices.Sort(s.unranked[:room])
 	}
 	s.shown = append(s.shown, s.unranked[:min(room, len(s.unranked))]...)
 }
 
-// dropped reports whether a filter removed endpoint i.
-func dropped(ex *scheduler.Explanation, i int32) bool {
-	for c := range ex.Columns {
-		if ex.Columns[c].Kind == scheduler.Verdict && ex.Columns[c].Values[i] != 1 {
-			return true
+// rate fills s.rated with the endpoints' totals, larger is better; an endpoint that
+// was never compared has none and comes last.
+func (s *slot) rate(ex *scheduler.Explanation, snap *scheduler.Snapshot, total []float32, best float32) {
+	none := float32(math.Inf(-1))
+	s.rated = slices.Grow(s.rated[:0], len(total))[:len(total)]
+	for i, t := range total {
+		s.rated[i] = best * t
+		if snap.Metrics[i].Unreachable {
+			s.rated[i] = none
 		}
 	}
-	return false
+	for c := range ex.Columns {
+		if ex.Columns[c].Kind != scheduler.Verdict {
+			continue
+		}
+		for i, v := range ex.Columns[c].Values {
+			if v != 1 {
+				s.rated[i] = none
+			}
+		}
+	}
 }
 
 // keepBest moves the k elements of the largest value to the front, in no order
-// (quickselect).
-func keepBest(x []int32, k int, value func(int32) float32) {
+// (quickselect). values is indexed by element.
+func keepBest(x []int32, k int, values []float32) {
 	lo, hi := 0, len(x)
 	for hi-lo > 1 && k > lo && k < hi {
-		pivot := value(x[lo+(hi-lo)/2])
+		pivot := values[x[lo+(hi-lo)/2]]
 		i, j, n := lo, lo, hi // larger, equal, smaller than the pivot
 		for j < n {
-			switch v := value(x[j]); {
+			switch v := values[x[j]]; {
 			case v > pivot:
 				x[i], x[j] = x[j], x[i]
 				i++

@@ -1,0 +1,5 @@
+//go:build !race
+
+package epp
+
+const raceDetector = false
