@@ -5,14 +5,15 @@ import "slices"
 // Priced is the default policy: a congestion-priced choice. It picks the
 // endpoint with the smallest
 //
-//	slowness × (backlog + price × uncached + 0.1 × context × (1 + 1.5 × KV usage⁴))
+//	price × uncached + slowness × (backlog + 0.1 × context × (1 + 1.5 × KV usage⁴))
 //
 // where backlog is the uncached prompt tokens bound there that have not produced
 // a first token, uncached is this request's prompt tokens that the endpoint's
 // cache does not hold, context is the prompt tokens of all requests in flight
 // there (the decode load, which weighs more as the KV cache fills: a full one
 // queues and preempts), slowness is the pool's mean prefill rate over the
-// endpoint's own, and, averaged over the endpoints,
+// endpoint's own (what waits at a slow endpoint waits longer; a cached token is
+// worth as much there as anywhere), and, averaged over the endpoints,
 //
 //	price = 1 + 2 × (requests without a first token) + 0.2 × (requests decoding).
 //
@@ -72,7 +73,7 @@ func (p Priced) Schedule(c *Cycle) []int32 {
 		}
 		kv := min(max(float64(m.KVUsage), 0), 1)
 		context *= contextWeight * (1 + kvPressure*kv*kv*kv*kv)
-		cost[i] = float32(slow * (backlog + price*float64(c.Uncached(i)) + context))
+		cost[i] = float32(price*float64(c.Uncached(i)) + slow*(backlog+context))
 	}
 	if c.Explain != nil {
 		c.Explain.Policy = p.Name()
