@@ -68,7 +68,7 @@ const (
 func special(w uint64) uint64 {
 	x := w ^ 0x02*ones
 	y := w ^ '\\'*ones
-	return ((x-0x21*ones)&^x | (y-ones)&^y) & highs
+	return ((x - 0x21*ones) | (y - ones)) &^ w & highs
 }
 
 func isSpecial(c byte) bool { return c < 0x20 || c == '"' || c == '\\' }
@@ -92,6 +92,13 @@ func (l *Lexer) plain(b []byte, i int) int {
 	}
 }
 
+const (
+	// stride is how many bytes copyPlain looks at together.
+	stride = 64
+	// longRun is how many plain bytes in a row make it worth while.
+	longRun = 128
+)
+
 // copyText decodes src into dst until dst is full or src ends or has something
 // other than plain bytes and whole short escapes. It returns the bytes written
 // and taken; what dst has behind those is undefined.
@@ -99,7 +106,7 @@ func copyText(dst, src []byte) (n, i int) {
 	for {
 		// Words are copied whole; the bytes up to the first special one count.
 		var m uint64
-		for len(src)-i >= 16 && len(dst)-n >= 16 {
+		for end := i + min(len(src)-i, len(dst)-n, longRun)&^15; i < end; {
 			s, d := src[i:i+16:i+16], dst[n:n+16:n+16]
 			v, w := binary.LittleEndian.Uint64(s), binary.LittleEndian.Uint64(s[8:])
 			binary.LittleEndian.PutUint64(d, v)
@@ -114,6 +121,12 @@ func copyText(dst, src []byte) (n, i int) {
 			}
 			i += 16
 			n += 16
+		}
+		if m == 0 && len(src)-i >= stride && len(dst)-n >= stride {
+			k := copyPlain(dst[n:], src[i:])
+			n += k
+			i += k
+			continue
 		}
 		if m != 0 {
 			k := bits.TrailingZeros64(m) / 8
@@ -137,6 +150,28 @@ func copyText(dst, src []byte) (n, i int) {
 		n++
 		i += 2
 	}
+}
+
+// copyPlain copies whole strides of plain bytes and returns how many bytes it
+// took. Text without escapes is rare in a chat, but long where it occurs.
+func copyPlain(dst, src []byte) (n int) {
+	for len(src)-n >= stride && len(dst)-n >= stride {
+		s, d := (*[stride]byte)(src[n:]), (*[stride]byte)(dst[n:])
+		m := copyWord(d[0:], s[0:]) | copyWord(d[8:], s[8:]) | copyWord(d[16:], s[16:]) | copyWord(d[24:], s[24:]) |
+			copyWord(d[32:], s[32:]) | copyWord(d[40:], s[40:]) | copyWord(d[48:], s[48:]) | copyWord(d[56:], s[56:])
+		if m != 0 {
+			break
+		}
+		n += stride
+	}
+	return n
+}
+
+// copyWord copies eight bytes and returns what special says of them.
+func copyWord(dst, src []byte) uint64 {
+	w := binary.LittleEndian.Uint64(src)
+	binary.LittleEndian.PutUint64(dst, w)
+	return special(w)
 }
 
 // skip is plain for text that nobody wants.
