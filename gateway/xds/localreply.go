@@ -36,6 +36,8 @@ func localRepliesTable() []localReply {
 			"the endpoint picker is not available, try again later", "picker_unavailable", "service_unavailable_error", "overloaded_error"},
 		{"response.code == 503 && response.code_details.startsWith('no_healthy_upstream')",
 			"no model server is available, try again later", "no_endpoints", "service_unavailable_error", "overloaded_error"},
+		// Its headers were there but not sent on yet, or it does not speak HTTP.
+		{status(502), "the model server broke off its answer", "upstream_failed", "server_error", "api_error"},
 		{status(503), "no model server could be reached, try again later", "upstream_unavailable", "service_unavailable_error", "overloaded_error"},
 		{status(504), "the model server did not answer in time", "upstream_timeout", "server_error", "timeout_error"},
 		{"response.code >= 500", "the gateway could not handle the request", "gateway_error", "server_error", "api_error"},

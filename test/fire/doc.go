@@ -1,0 +1,10 @@
+// Package fire tests what must hold under fire, with real processes: Envoy, a picker
+// that is a process of its own (fairway epp), and fairway run. Pickers, model servers
+// and Envoy are killed under load, model servers misbehave, clients stall and leave;
+// the tests check that only those requests suffer that cannot be saved, and that no
+// count of requests under way is left behind.
+//
+// It must never be imported, and its tests never assert how fast something is: waits
+// end on conditions, with a deadline that only a failure reaches. The tests are
+// skipped where there is no Envoy, unless FAIRWAY_ENVOY or CI is set.
+package fire

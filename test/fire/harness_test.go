@@ -1,0 +1,181 @@
+package fire
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fairway-ai/fairway/gateway/standalone"
+)
+
+// patience bounds every wait; nothing waits that long unless it fails.
+const patience = 30 * time.Second
+
+// fairwayPath is cmd/fairway, built by TestMain; empty when that failed.
+var fairwayPath string
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "fw")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	path := filepath.Join(dir, "fairway")
+	if out, err := exec.Command("go", "build", "-o", path, "../../cmd/fairway").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
+		return 1
+	}
+	fairwayPath = path
+	return m.Run()
+}
+
+// envoyPath is the binary, or the end of the test.
+func envoyPath(t *testing.T) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a real Envoy")
+	}
+	given := ""
+	if os.Getenv("FAIRWAY_ENVOY") == "" {
+		if here := filepath.Join("..", "..", "bin", "envoy"); exists(here) {
+			given = here
+		}
+	}
+	path, err := standalone.FindEnvoy(given)
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	switch {
+	case err == nil:
+		return path
+	case os.Getenv("FAIRWAY_ENVOY") != "" || os.Getenv("CI") != "":
+		t.Fatal(err)
+	default:
+		t.Skip(err)
+	}
+	return ""
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// eventually waits until f returns nil.
+func eventually(t *testing.T, what string, f func() error) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", what, err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// freePort is a port that nobody listens on. It is none that the system gives to
+// outgoing connections, so that it can be listened on again after a restart.
+func freePort(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		port := strconv.Itoa(20_000 + rand.IntN(10_000))
+		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			l.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
+}
+
+// shortDir is a folder with a path that leaves room for a socket's name.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "fw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// output keeps what a process writes, and shows it when the test fails.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func newOutput(t *testing.T, of string) *output {
+	o := &output{}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s wrote:\n%s", of, o)
+		}
+	})
+	return o
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// says waits until text has been written.
+func (o *output) says(t *testing.T, text string) {
+	t.Helper()
+	eventually(t, "it says "+strconv.Quote(text), func() error {
+		if !strings.Contains(o.String(), text) {
+			return fmt.Errorf("it did not")
+		}
+		return nil
+	})
+}
+
+// writeFile replaces a file in one step, as careful editors do.
+func writeFile(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name+".new", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(name+".new", name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// memory is a field of a process's status, such as VmHWM, in MiB.
+func memory(t *testing.T, pid int, field string) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(text), field+":")
+	var kib int
+	if _, err := fmt.Sscan(rest, &kib); !found || err != nil {
+		t.Fatalf("%s of process %d: %v", field, pid, err)
+	}
+	return kib >> 10
+}
