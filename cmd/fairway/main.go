@@ -43,7 +43,7 @@ func newRootCommand() *cobra.Command {
 		commands  []*cobra.Command
 	}{
 		{"serve", "Route traffic:", []*cobra.Command{newRunCommand(), newEPPCommand(), newSimCommand()}},
-		{"look", "Look closer:", []*cobra.Command{newExplainCommand(), newConfigCommand(), newBenchCommand()}},
+		{"look", "Look closer:", []*cobra.Command{newExplainCommand(), newConfigCommand(), newConformanceCommand(), newBenchCommand()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 		for _, c := range g.commands {
