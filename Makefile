@@ -19,7 +19,7 @@ help: ## List the targets.
 
 .PHONY: build
 build: ## Build bin/fairway.
-	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/fairway ./cmd/fairway
+	$(GO) build -ldflags "-X main.version=$(VERSION)" -o bin/fairway ./cmd/fairway
 
 $(ENVOY): hack/fetch-envoy
 	hack/fetch-envoy $(ENVOY)
@@ -34,8 +34,8 @@ run: build $(ENVOY) ## Start Envoy, simulated vLLM servers and the picker; ARGS=
 
 .PHONY: test
 test: $(ENVOY) ## Run every test, those with real Envoy included, and each fuzz target for a moment.
-	$(GO) test $$($(GO) list ./... | grep -v /test/)
-	$(GO) test -p 1 -count 1 ./test/...
+	$(GO) test $$($(GO) list ./... | grep -v -e /test/ -e /conformance/)
+	$(GO) test -p 1 -count 1 ./conformance/... ./test/...
 	hack/fuzz $(FUZZTIME)
 
 .PHONY: race

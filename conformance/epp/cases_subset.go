@@ -78,8 +78,8 @@ func subsetCases() []Case {
 // maxSubsets bounds how many subsets one case tries.
 const maxSubsets = 8
 
-// eachEndpoint calls f for each n neighbouring endpoints known. To tell whether a
-// subset is heeded there must be one more.
+// eachEndpoint calls f for each n neighbouring endpoints known. A picker with no
+// more than n cannot break the subset.
 func (s *session) eachEndpoint(n int, f func([]netip.AddrPort) error) error {
 	known := sorted(s.endpoints)
 	if len(known) < n {

@@ -142,6 +142,9 @@ func bytesReplace(b []byte) []byte {
 }
 
 func TestFaultsAreFound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("some fifty runs")
+	}
 	t.Parallel()
 	type reports struct{ fail, pass Report }
 	var mu sync.Mutex
@@ -155,7 +158,7 @@ func TestFaultsAreFound(t *testing.T) {
 		mustFail, others := servePicker(t, f.fault), servePicker(t, f.fault)
 		group.Go(func() error {
 			fail, pass := casesFor(f.fails)
-			o := Options{Target: mustFail, Endpoints: testEndpoints, Timeout: patience, Streams: 40}
+			o := Options{Target: mustFail, Endpoints: testEndpoints, Timeout: patience, Streams: 16}
 			if f.fault.hangs() {
 				o.Timeout = 500 * time.Millisecond
 			}

@@ -115,7 +115,8 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
-// output keeps what a process writes, and shows it when the test fails.
+// output keeps what a process writes, and shows it when the test fails, which it does
+// when the process panicked.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -124,6 +125,11 @@ type output struct {
 func newOutput(t *testing.T, of string) *output {
 	o := &output{}
 	t.Cleanup(func() {
+		for _, bad := range []string{"panic: ", "fatal error: ", "DATA RACE"} {
+			if strings.Contains(o.String(), bad) {
+				t.Errorf("%s wrote %q", of, bad)
+			}
+		}
 		if t.Failed() {
 			t.Logf("%s wrote:\n%s", of, o)
 		}

@@ -196,6 +196,7 @@ func TestBadServersHurtNobody(t *testing.T) {
 	stop()
 	r.onlyCut(l.stop(), flapping)
 	r.idle()
+	t.Logf("picker %d MiB", r.memoryPeak())
 	if peak := r.memoryPeak(); peak > 200 {
 		t.Errorf("the picker took %d MiB", peak)
 	}
