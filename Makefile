@@ -34,8 +34,8 @@ run: build $(ENVOY) ## Start Envoy, simulated vLLM servers and the picker; ARGS=
 
 .PHONY: test
 test: $(ENVOY) ## Run every test, those with real Envoy included, and each fuzz target for a moment.
-	$(GO) test $$($(GO) list ./... | grep -v -e /test/ -e /conformance/)
-	$(GO) test -p 1 -count 1 ./conformance/... ./test/...
+	$(GO) test $$($(GO) list ./... | grep -v -e /test/ -e /conformance/ -e /internal/imports)
+	$(GO) test -p 1 -count 1 ./internal/imports ./conformance/... ./test/...
 	hack/fuzz $(FUZZTIME)
 
 .PHONY: race

@@ -191,7 +191,7 @@ func (o *replayOptions) replay(ctx context.Context, p replay.Policy, speed float
 			Staleness: o.staleness, Seed: seed, Progress: o.progress(errOut, p.Name, speed),
 		}
 		if o.mixed {
-			config.EngineOf = halfSpeed
+			config.EngineOf = replay.HalfSpeed
 		}
 		samples, err := replay.Run(ctx, w.AtSpeed(speed), p, config)
 		if err != nil {
@@ -200,17 +200,6 @@ func (o *replayOptions) replay(ctx context.Context, p replay.Policy, speed float
 		runs = append(runs, samples)
 	}
 	return replay.Summarise(p.Name, name, speed, runs...), nil
-}
-
-// halfSpeed makes every other endpoint half as fast.
-func halfSpeed(i int, c engine.Config) engine.Config {
-	if i%2 == 1 {
-		c.PrefillRate /= 2
-		c.StepBase *= 2
-		c.StepPerSeq *= 2
-		c.StepPerContextToken *= 2
-	}
-	return c
 }
 
 // progress draws a line on a terminal and nothing elsewhere.

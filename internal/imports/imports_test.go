@@ -18,8 +18,10 @@ var layers = map[string][]string{
 	"epp":       {"extproc", "pool", "scheduler", "api"},
 	"gateway":   {"epp", "extproc", "pool", "scheduler", "api"},
 	"sim":       {"scheduler", "api"},
-	"cmd":       {"gateway", "epp", "extproc", "pool", "scheduler", "api", "sim", "bench"},
-	"bench":     {"gateway", "epp", "extproc", "pool", "scheduler", "api", "sim"},
+	"cmd":       {"gateway", "epp", "extproc", "pool", "scheduler", "api", "sim", "bench", "conformance"},
+	// The suite judges any picker, and therefore uses none of ours.
+	"conformance": {},
+	"bench":       {"gateway", "epp", "extproc", "pool", "scheduler", "api", "sim"},
 }
 
 // pure lists what package scheduler must not use, even indirectly.

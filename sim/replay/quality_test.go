@@ -18,22 +18,13 @@ func TestDefaultStaysClose(t *testing.T) {
 	if testing.Short() {
 		t.Skip("replays for some seconds")
 	}
-	half := func(i int, c engine.Config) engine.Config {
-		if i%2 == 1 {
-			c.PrefillRate /= 2
-			c.StepBase *= 2
-			c.StepPerSeq *= 2
-			c.StepPerContextToken *= 2
-		}
-		return c
-	}
 	type fleet struct {
 		name  string
 		speed float64
 		of    func(int, engine.Config) engine.Config
 	}
 	for _, name := range workload.Names() {
-		for _, f := range []fleet{{"alike", 1, nil}, {"mixed", 0.7, half}} {
+		for _, f := range []fleet{{"alike", 1, nil}, {"mixed", 0.7, HalfSpeed}} {
 			t.Run(name+"/"+f.name, func(t *testing.T) { staysClose(t, name, f.speed, f.of) })
 		}
 	}

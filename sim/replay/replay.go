@@ -40,6 +40,17 @@ type Config struct {
 	Progress func(done, total int)
 }
 
+// HalfSpeed is an EngineOf that makes every other endpoint half as fast.
+func HalfSpeed(endpoint int, c engine.Config) engine.Config {
+	if endpoint%2 == 1 {
+		c.PrefillRate /= 2
+		c.StepBase *= 2
+		c.StepPerSeq *= 2
+		c.StepPerContextToken *= 2
+	}
+	return c
+}
+
 // Sample is what happened to one request.
 type Sample struct {
 	// TTFT and E2E are measured from arrival; zero for a request that failed.

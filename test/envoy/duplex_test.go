@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/fairway-ai/fairway/test/realenvoy"
 )
 
 // duplexBootstrap is somebody else's gateway, as the endpoint picker protocol wants
@@ -104,7 +106,7 @@ func background(t *testing.T, path string, args ...string) {
 // TestForeignGateway puts fairway epp, as it comes, behind a gateway that is
 // configured as the protocol asks and knows nothing of Fairway.
 func TestForeignGateway(t *testing.T) {
-	envoy := envoyPath(t)
+	envoy := realenvoy.Path(t)
 	fairway, err := binary.build()
 	if err != nil {
 		t.Fatal(err)

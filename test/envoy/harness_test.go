@@ -23,54 +23,16 @@ import (
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/gateway/standalone"
 	"github.com/fairway-ai/fairway/gateway/xds"
+	"github.com/fairway-ai/fairway/test/realenvoy"
 )
 
 // patience bounds every wait; nothing waits that long unless it fails.
 const patience = 20 * time.Second
 
-// envoyPath is the binary, or the end of the test.
-func envoyPath(t *testing.T) string {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("needs a real Envoy")
-	}
-	given := ""
-	if os.Getenv("FAIRWAY_ENVOY") == "" {
-		if root := filepath.Join("..", "..", "bin", "envoy"); exists(root) {
-			given = root
-		}
-	}
-	path, err := standalone.FindEnvoy(given)
-	switch {
-	case err == nil:
-		return path
-	case os.Getenv("FAIRWAY_ENVOY") != "" || os.Getenv("CI") != "":
-		t.Fatal(err)
-	default:
-		t.Skip(err)
-	}
-	return ""
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
 // eventually waits until f returns nil.
 func eventually(t *testing.T, what string, f func() error) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	realenvoy.Eventually(t, patience, what, f)
 }
 
 // backend is a model server that records what it gets.
@@ -220,7 +182,7 @@ const rigLimit = 4 << 20
 // newRig starts a picker and Envoy.
 func newRig(t *testing.T, pools []xds.Pool, change ...func(*xds.Options)) *rig {
 	t.Helper()
-	path := envoyPath(t)
+	path := realenvoy.Path(t)
 	dir, err := os.MkdirTemp("", "fw")
 	if err != nil {
 		t.Fatal(err)

@@ -22,10 +22,11 @@ import (
 
 	"github.com/fairway-ai/fairway/gateway/standalone"
 	"github.com/fairway-ai/fairway/gateway/xds"
+	"github.com/fairway-ai/fairway/test/realenvoy"
 )
 
 func TestBootstrapIsValid(t *testing.T) {
-	path := envoyPath(t)
+	path := realenvoy.Path(t)
 	config, err := protojson.Marshal(xds.Bootstrap("/tmp/xds.sock", "/tmp/admin.sock"))
 	if err != nil {
 		t.Fatal(err)
@@ -209,7 +210,7 @@ func TestMain(m *testing.M) {
 
 // Killing the gateway leaves no Envoy behind.
 func TestEnvoyDiesWithItsParent(t *testing.T) {
-	path := envoyPath(t)
+	path := realenvoy.Path(t)
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), childVar+"="+path, "TMPDIR="+shortDir(t))
 	out, err := cmd.StdoutPipe()
@@ -255,7 +256,7 @@ func shortDir(t *testing.T) string {
 }
 
 func TestStartFails(t *testing.T) {
-	path := envoyPath(t)
+	path := realenvoy.Path(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

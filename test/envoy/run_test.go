@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/fairway-ai/fairway/test/realenvoy"
 )
 
 // program is a running `fairway run`.
@@ -49,7 +51,7 @@ func (b *built) build() (string, error) {
 
 func startProgram(t *testing.T, args ...string) *program {
 	t.Helper()
-	envoy, err := filepath.Abs(envoyPath(t))
+	envoy, err := filepath.Abs(realenvoy.Path(t))
 	if err != nil {
 		t.Fatal(err)
 	}

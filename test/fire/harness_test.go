@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairway-ai/fairway/gateway/standalone"
+	"github.com/fairway-ai/fairway/test/realenvoy"
 )
 
 // patience bounds every wait; nothing waits that long unless it fails.
@@ -41,52 +41,10 @@ func testMain(m *testing.M) int {
 	return m.Run()
 }
 
-// envoyPath is the binary, or the end of the test.
-func envoyPath(t *testing.T) string {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("needs a real Envoy")
-	}
-	given := ""
-	if os.Getenv("FAIRWAY_ENVOY") == "" {
-		if here := filepath.Join("..", "..", "bin", "envoy"); exists(here) {
-			given = here
-		}
-	}
-	path, err := standalone.FindEnvoy(given)
-	if err == nil {
-		path, err = filepath.Abs(path)
-	}
-	switch {
-	case err == nil:
-		return path
-	case os.Getenv("FAIRWAY_ENVOY") != "" || os.Getenv("CI") != "":
-		t.Fatal(err)
-	default:
-		t.Skip(err)
-	}
-	return ""
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
 // eventually waits until f returns nil.
 func eventually(t *testing.T, what string, f func() error) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	realenvoy.Eventually(t, patience, what, f)
 }
 
 // freePort is a port that nobody listens on. It is none that the system gives to

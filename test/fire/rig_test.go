@@ -20,6 +20,7 @@ import (
 	"github.com/fairway-ai/fairway/epp/explain"
 	"github.com/fairway-ai/fairway/gateway/standalone"
 	"github.com/fairway-ai/fairway/gateway/xds"
+	"github.com/fairway-ai/fairway/test/realenvoy"
 )
 
 // bodyLimit is the longest request body of every rig, in bytes.
@@ -45,7 +46,7 @@ const poolName = "default/default"
 // newRig starts a picker and Envoy for a pool with the servers' addresses.
 func newRig(t *testing.T, p xds.Pool, servers ...string) *rig {
 	t.Helper()
-	envoy := envoyPath(t)
+	envoy := realenvoy.Path(t)
 	r := &rig{t: t, dir: shortDir(t), admin: "127.0.0.1:" + freePort(t), out: newOutput(t, "the picker")}
 	list := "endpoints:\n"
 	for i, addr := range servers {

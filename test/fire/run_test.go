@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/fairway-ai/fairway/gateway/xds"
+	"github.com/fairway-ai/fairway/test/realenvoy"
 )
 
 // program is a running `fairway run`.
@@ -31,7 +32,7 @@ type program struct {
 func newProgram(t *testing.T, args ...string) *program {
 	t.Helper()
 	listen, admin := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
-	args = append([]string{"run", "--envoy", envoyPath(t), "--listen", listen, "--admin", admin, "--concurrency", "1"}, args...)
+	args = append([]string{"run", "--envoy", realenvoy.Path(t), "--listen", listen, "--admin", admin, "--concurrency", "1"}, args...)
 	p := &program{
 		t: t, cmd: exec.Command(fairwayPath, args...), out: newOutput(t, "fairway run"),
 		url: "http://" + listen, admin: "http://" + admin, tmp: shortDir(t), ended: make(chan error, 1),
