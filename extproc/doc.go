@@ -30,10 +30,15 @@
 // received them; the buffers of a body are scanned, and sent back, in place. What
 // is allocated for a request does not depend on the length of its body.
 //
+// Pools that Options.Foreign knows are answered for by endpoint pickers of others. The
+// server carries such a picker's answers to Envoy as they are, changed bodies
+// included, whatever the arrangement; only where Envoy has sent the original on
+// already does that one stay. Package relay is the client.
+//
 // Package scan reads the request body, package observe the response body; both
 // touch every byte once, in place.
 //
 // The package knows HTTP, JSON and the wire format. It must never know a pod, a
-// provider or a scheduling policy, and it never changes a body byte. Caller:
-// package epp, which implements Picker.
+// provider or a scheduling policy, and it never changes a body byte that a foreign
+// picker did not. Caller: package epp, which implements Picker.
 package extproc

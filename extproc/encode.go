@@ -147,18 +147,23 @@ func (e *encoder) tail(m *mutation) {
 func (e *encoder) headerMutation(num int, set []Header, remove []string) {
 	mutation := e.open(num)
 	for _, h := range set {
-		option := e.open(1)
-		header := e.open(1)
-		e.string(1, h.Name)
-		e.string(3, h.Value) // raw_value
-		e.close(header)
-		e.uint(3, overwrite)
-		e.close(option)
+		e.setHeader(h)
 	}
 	for _, name := range remove {
 		e.string(2, name)
 	}
 	e.close(mutation)
+}
+
+// setHeader encodes a HeaderValueOption of a HeaderMutation.
+func (e *encoder) setHeader(h Header) {
+	option := e.open(1)
+	header := e.open(1)
+	e.string(1, h.Name)
+	e.string(3, h.Value) // raw_value
+	e.close(header)
+	e.uint(3, overwrite)
+	e.close(option)
 }
 
 // destinationMetadata encodes {"envoy.lb": {DestinationHeader: destinations}}.

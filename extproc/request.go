@@ -93,10 +93,15 @@ func (st *stream) requestHeaders() error {
 		return protocolError("metadata: " + err.Error())
 	}
 	r.phase = phaseBody
+	length, _ := strconv.ParseInt(h.Get("content-length"), 10, 64)
+	if f := st.srv.opts.Foreign; f != nil && q.Pool != "" {
+		if st.foreign = f.Consult(ctx, q.Pool); st.foreign != nil {
+			return st.foreignRequestHeaders(length)
+		}
+	}
 	if st.in.endOfStream {
 		return st.pick(nil, true)
 	}
-	length, _ := strconv.ParseInt(h.Get("content-length"), 10, 64)
 	// A body that is not read is not waited for either: it may be a tunnel or a
 	// call in both directions, which never ends before the response begins.
 	if st.requestMode == modeNone || r.api == scan.Other || tunnel(q) {

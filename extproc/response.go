@@ -23,6 +23,9 @@ type responseState struct {
 	bytes      int64
 	// set are the picker's headers for the response.
 	set []Header
+	// length is what content-length says when lengthKnown; kept for foreign pickers.
+	length      int64
+	lengthKnown bool
 }
 
 func (st *stream) responseHeaders() error {

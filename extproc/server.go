@@ -45,6 +45,9 @@ type Options struct {
 	Metrics Metrics
 	// Scan configures the body scanners.
 	Scan scan.Options
+	// Foreign knows the pools that pickers of somebody else answer for, instead of
+	// the server's own; nil when there are none.
+	Foreign Foreign
 }
 
 // Metrics is told about streams. Its methods are called concurrently.

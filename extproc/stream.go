@@ -38,6 +38,9 @@ type stream struct {
 	response responseState
 
 	observer Observer
+	// foreign is the exchange with somebody else's picker that answers for the pool;
+	// nil for all others.
+	foreign Exchange
 	// poisoned is set when a panic passed through: the state is not used again.
 	poisoned bool
 }
@@ -118,6 +121,9 @@ func (st *stream) begin() error {
 }
 
 func (st *stream) handle() error {
+	if st.foreign != nil {
+		return st.handleForeign()
+	}
 	switch st.in.kind {
 	case kindRequestHeaders:
 		return st.requestHeaders()
@@ -173,6 +179,11 @@ func (st *stream) close() {
 	st.in.release()
 	st.request.body.release(st.srv)
 	st.end(false)
+	if st.foreign != nil {
+		x := st.foreign
+		st.foreign = nil
+		x.Close(st.response.ended)
+	}
 	if st.poisoned {
 		return
 	}

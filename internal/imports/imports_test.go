@@ -16,9 +16,10 @@ var layers = map[string][]string{
 	"pool":      {"scheduler", "api"},
 	"extproc":   {"scheduler", "api"},
 	"epp":       {"extproc", "pool", "scheduler", "api"},
-	"gateway":   {"epp", "extproc", "pool", "scheduler", "api"},
+	"aibackend": {"api"},
+	"gateway":   {"aibackend", "epp", "extproc", "pool", "scheduler", "api"},
 	"sim":       {"scheduler", "api"},
-	"cmd":       {"gateway", "epp", "extproc", "pool", "scheduler", "api", "sim", "bench", "conformance"},
+	"cmd":       {"gateway", "aibackend", "epp", "extproc", "pool", "scheduler", "api", "sim", "bench", "conformance"},
 	// The suite judges any picker, and therefore uses none of ours.
 	"conformance": {},
 	"bench":       {"gateway", "epp", "extproc", "pool", "scheduler", "api", "sim"},

@@ -1,0 +1,147 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/fairway-ai/fairway/extproc"
+)
+
+const method = "/" + extproc.ServiceName + "/Process"
+
+// client is the connection to one picker, with what is known about it. Pools share
+// it.
+type client struct {
+	address string
+	o       *Options
+	conn    *grpc.ClientConn
+	breaker breaker
+	logs    limiter
+	// ctx ends when the client is closed.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	pools int // that name it; guarded by the registry's mu
+
+	streams atomic.Int64
+	held    atomic.Int64
+	habit   habit
+
+	mu      sync.Mutex
+	retired bool
+}
+
+var errClosed = errors.New("the gateway no longer uses this picker")
+
+func newClient(address string, t *TLS, o *Options) (*client, error) {
+	creds, err := t.credentials()
+	if err != nil {
+		return nil, fmt.Errorf("TLS: %w", err)
+	}
+	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
+		// Finds a host that vanished, also while requests are held.
+		Enable: true, Idle: 10 * time.Second, Interval: 3 * time.Second, Count: 3,
+	}}
+	conn, err := grpc.NewClient(address,
+		grpc.WithTransportCredentials(creds),
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+			return dial(ctx, dialer, addr)
+		}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: 3 * time.Second,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			// gRPC servers hang up on who pings more than once in five minutes. The
+			// timeout also bounds how long data may go unacknowledged by the host.
+			Time: 6 * time.Minute, Timeout: 10 * time.Second,
+		}),
+		grpc.WithIdleTimeout(0),
+		grpc.WithDisableRetry(),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithInitialWindowSize(1<<20),
+		grpc.WithInitialConnWindowSize(16<<20),
+		grpc.WithDefaultCallOptions(
+			grpc.ForceCodecV2(codec{}),
+			grpc.MaxCallRecvMsgSize(int(min(o.MaxBodyBytes+(1<<20), 1<<30))),
+			grpc.MaxCallSendMsgSize(1<<30),
+		))
+	if err != nil {
+		return nil, err
+	}
+	c := &client{address: address, o: o, conn: conn}
+	c.logs.now = o.Now
+	c.breaker.now = o.Now
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	conn.Connect()
+	return c, nil
+}
+
+// dial connects to what gRPC's resolvers yield: host:port, or a socket's URL.
+func dial(ctx context.Context, d *net.Dialer, addr string) (net.Conn, error) {
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		return d.DialContext(ctx, "unix", strings.TrimPrefix(path, "//"))
+	}
+	return d.DialContext(ctx, "tcp", addr)
+}
+
+// enter takes a place for a request, or says why there is none.
+func (c *client) enter() (probe bool, r Reason) {
+	if c.streams.Add(1) > int64(c.o.MaxStreams) {
+		c.leave()
+		return false, ReasonOverload
+	}
+	probe, ok := c.breaker.allow()
+	if !ok {
+		c.leave()
+		return false, ReasonBroken
+	}
+	return probe, ""
+}
+
+// leave gives the place back.
+func (c *client) leave() {
+	if c.streams.Add(-1) > 0 {
+		return
+	}
+	c.mu.Lock()
+	retired := c.retired
+	c.mu.Unlock()
+	if retired && c.streams.Load() == 0 {
+		c.close()
+	}
+}
+
+// retire closes the client as soon as no request uses it.
+func (c *client) retire() {
+	c.mu.Lock()
+	c.retired = true
+	c.mu.Unlock()
+	if c.streams.Load() == 0 {
+		c.close()
+	}
+}
+
+func (c *client) close() {
+	c.cancel(errClosed)
+	_ = c.conn.Close() // a second time, which only says so
+}
+
+// hold counts n more bytes kept, or reports false when they are too many.
+func (c *client) hold(n int64) bool {
+	if c.held.Add(n) <= c.o.MaxHeldBytes {
+		return true
+	}
+	c.held.Add(-n)
+	return false
+}
