@@ -22,6 +22,9 @@ const (
 	HeaderScores = "x-gateway-destination-endpoint-scores"
 	// HeaderSession is a session token: the base64 of an endpoint's ID.
 	HeaderSession = "x-session-token"
+	// HeaderServed is the endpoint that the gateway says served a request, for
+	// conformance tests.
+	HeaderServed = "x-conformance-test-served-endpoint"
 	// HeaderDropped says why a request was refused.
 	HeaderDropped = "x-llm-d-request-dropped-reason"
 

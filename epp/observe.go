@@ -23,10 +23,17 @@ func (r *request) ResponseHeaders(now time.Time, status int, served string) []ex
 		// No prompt was processed; how fast the refusal came teaches nothing.
 		r.prefilled(now, false)
 	}
-	if !r.picker.o.SessionHeader {
-		return nil
+	var set []extproc.Header
+	if r.picker.o.SessionHeader {
+		set = append(set, extproc.Header{Name: HeaderSession, Value: sessionToken(r.endpoint.ID)})
 	}
-	return []extproc.Header{{Name: HeaderSession, Value: sessionToken(r.endpoint.ID)}}
+	if r.picker.o.ServedHeader {
+		if served == "" {
+			served = "fail: the gateway does not say which endpoint served"
+		}
+		set = append(set, extproc.Header{Name: HeaderServed, Value: served})
+	}
+	return set
 }
 
 // servedBy moves the request to the endpoint that the gateway's retry went to.

@@ -49,6 +49,9 @@ type Options struct {
 	// SessionHeader sets x-session-token on responses, for a session affinity
 	// scorer to read back.
 	SessionHeader bool
+	// ServedHeader sets x-conformance-test-served-endpoint on responses: what the
+	// gateway says served the request.
+	ServedHeader bool
 	// IgnoreSubset ignores the endpoint subset the gateway allows.
 	IgnoreSubset bool
 	// Tracer records spans; nil records none.
@@ -121,9 +124,14 @@ func (p *Picker) SetPools(pools []Pool) error {
 	defer p.mu.Unlock()
 	all := make([]*route, 0, len(pools))
 	states := make(map[Endpoints]*poolState, len(pools))
+	before := p.routes.Load().byName
 	for i := range pools {
 		c := &pools[i]
-		r := &route{name: c.Name, models: c.Models, index: c.Endpoints.Index()}
+		if r := before[c.Name]; r != nil && r.serves(c) {
+			all = append(all, r)
+			continue
+		}
+		r := &route{name: c.Name, models: c.Models, onlyNamed: c.Named, policy: c.Policy, index: c.Endpoints.Index()}
 		policy := c.Policy
 		if policy == nil {
 			policy = scheduler.Priced{Alternatives: 4}
@@ -148,7 +156,9 @@ func (p *Picker) SetPools(pools []Pool) error {
 			}
 			states[e] = s
 		}
-		all[i].state = s
+		if all[i].state == nil { // else requests may be reading it
+			all[i].state = s
+		}
 	}
 	old := p.states
 	p.states = states

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -262,7 +263,7 @@ func TestEveryEndLeavesNothingBehind(t *testing.T) {
 func TestServedElsewhereMovesTheLoad(t *testing.T) {
 	pool := newFakePool(3)
 	ring := explain.NewRing(4)
-	p := newPicker(t, Options{Pools: onePool(pool), Hold: true, Explain: ring, SessionHeader: true})
+	p := newPicker(t, Options{Pools: onePool(pool), Hold: true, Explain: ring, SessionHeader: true, ServedHeader: true})
 	pick := mustPick(t, p, prompt("r", "m", 1000))
 	es := pool.Snapshot().Endpoints
 	first, _, _ := strings.Cut(pick.Destinations, ",")
@@ -270,8 +271,9 @@ func TestServedElsewhereMovesTheLoad(t *testing.T) {
 	to := (from + 1) % 3
 	now := time.Now()
 	hs := pick.Observer.ResponseHeaders(now, 200, es[to].Address)
-	if len(hs) != 1 || hs[0] != (extproc.Header{Name: HeaderSession, Value: sessionToken(es[to].ID)}) {
-		t.Errorf("response headers %v, want the session token of %s", hs, es[to].ID)
+	want := []extproc.Header{{Name: HeaderSession, Value: sessionToken(es[to].ID)}, {Name: HeaderServed, Value: es[to].Address}}
+	if !slices.Equal(hs, want) {
+		t.Errorf("response headers %v, want the session token of %s and its address", hs, es[to].ID)
 	}
 	if v := es[to].Load.View(); v.Requests != 1 || v.Prefilling != 1000 {
 		t.Errorf("the serving endpoint has %+v, want one request of 1000 tokens", v)

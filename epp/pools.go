@@ -2,6 +2,8 @@ package epp
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,8 +36,10 @@ type Pool struct {
 	// Endpoints is the pool itself.
 	Endpoints Endpoints
 	// Models are the models the pool serves: exact names, or a prefix followed by
-	// "*". A pool without any takes the models that no other pool names.
+	// "*". A pool without any takes the models that no other pool names, unless
+	// Named is set: then it takes only requests that name the pool.
 	Models []string
+	Named  bool
 	// Policy is the scheduling policy; nil means the default.
 	Policy scheduler.Policy
 }
@@ -50,9 +54,23 @@ type route struct {
 	scheduler *scheduler.Scheduler
 	index     *prefix.Index
 	models    []string
+	onlyNamed bool
+	policy    scheduler.Policy // as configured
 	hold      bool
 	// named are the headers that tell the gateway which pool was chosen.
 	named []extproc.Header
+}
+
+// serves tells whether the route is that of c, unchanged.
+func (r *route) serves(c *Pool) bool {
+	if r.state.endpoints != c.Endpoints || !slices.Equal(r.models, c.Models) || r.onlyNamed != c.Named {
+		return false
+	}
+	if r.policy == nil || c.Policy == nil {
+		return r.policy == nil && c.Policy == nil
+	}
+	v := reflect.ValueOf(c.Policy)
+	return reflect.TypeOf(r.policy) == v.Type() && v.Comparable() && reflect.ValueOf(r.policy).Comparable() && r.policy == c.Policy
 }
 
 // routes is an immutable set of pools.
@@ -78,7 +96,7 @@ func newRoutes(all []*route) (*routes, error) {
 			return nil, fmt.Errorf("pool %q: is there twice; names must be unique", r.name)
 		}
 		rs.byName[r.name] = r
-		if len(r.models) == 0 {
+		if len(r.models) == 0 && !r.onlyNamed {
 			open = append(open, r)
 		}
 		for _, m := range r.models {
@@ -93,7 +111,7 @@ func newRoutes(all []*route) (*routes, error) {
 		}
 	}
 	switch {
-	case len(all) == 1:
+	case len(all) == 1 && !all[0].onlyNamed:
 		rs.other = all[0]
 	case len(open) == 1:
 		rs.other = open[0]

@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/fairway-ai/fairway/pool"
 	"github.com/fairway-ai/fairway/pool/file"
@@ -25,8 +29,8 @@ type PoolSetOptions struct {
 	Log *slog.Logger
 }
 
-// PoolSet keeps a picker's pools in line with a file: pools appear, change and
-// disappear while requests pass. It is safe for concurrent use.
+// PoolSet keeps a picker's pools in line with a file or a cluster: pools appear,
+// change and disappear while requests pass. It is safe for concurrent use.
 type PoolSet struct {
 	o   PoolSetOptions
 	log *slog.Logger
@@ -37,11 +41,28 @@ type PoolSet struct {
 	runners sync.WaitGroup
 }
 
+// PoolConfig is a pool as a source describes it.
+type PoolConfig struct {
+	// Name is "namespace/name".
+	Name string
+	// Created is when the pool was made: of pools that name the same model, the
+	// oldest has it.
+	Created time.Time
+	// Models are the models the pool serves, as in [Pool].
+	Models []string
+	// Specs are its endpoints.
+	Specs []pool.Spec
+}
+
 // ownedPool is a pool and what stops it.
 type ownedPool struct {
-	pool   *pool.Pool
-	policy scheduler.Policy
-	stop   context.CancelFunc // nil while it does not run
+	pool    *pool.Pool
+	policy  scheduler.Policy
+	created time.Time
+	models  []string
+	// disputed are the models that older pools have, as logged last.
+	disputed []string
+	stop     context.CancelFunc // nil while it does not run
 }
 
 // NewPoolSet returns a set without pools.
@@ -52,8 +73,19 @@ func NewPoolSet(o PoolSetOptions) *PoolSet {
 	return &PoolSet{o: o, log: o.Log, pools: map[string]*ownedPool{}}
 }
 
+// newPool makes a pool with its endpoints: requests must not see it empty.
+func (s *PoolSet) newPool(name string, specs []pool.Spec) *ownedPool {
+	o := &ownedPool{pool: pool.New(name, s.o.Pool)}
+	if s.o.Policy != nil {
+		o.policy = s.o.Policy()
+	}
+	o.pool.Set(specs)
+	return o
+}
+
 // Apply makes the pools those of c. Pools that were there keep what they know of
-// endpoints that stay. On error nothing changes.
+// endpoints that stay. Two pools that name the same model are an error. On error
+// nothing changes.
 func (s *PoolSet) Apply(c *file.Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,12 +96,7 @@ func (s *PoolSet) Apply(c *file.Config) error {
 		name := pc.FullName()
 		o := s.pools[name]
 		if o == nil {
-			o = &ownedPool{pool: pool.New(name, s.o.Pool)}
-			if s.o.Policy != nil {
-				o.policy = s.o.Policy()
-			}
-			// Filled before requests can see it.
-			o.pool.Set(pc.Specs)
+			o = s.newPool(name, pc.Specs)
 		}
 		next[name] = o
 		list = append(list, Pool{Name: name, Endpoints: o.pool, Models: pc.Models, Policy: o.policy})
@@ -80,20 +107,116 @@ func (s *PoolSet) Apply(c *file.Config) error {
 	for i := range c.Pools {
 		pc := &c.Pools[i]
 		o := next[pc.FullName()]
+		o.models = pc.Models
 		o.pool.Set(pc.Specs)
 		s.startLocked(o)
 		s.log.Info("pool", "name", pc.FullName(), "endpoints", len(pc.Specs), "models", len(pc.Models))
 	}
-	for name, o := range s.pools {
+	old := s.pools
+	s.pools = next
+	for name, o := range old {
 		if next[name] == nil {
-			if o.stop != nil {
-				o.stop()
-			}
-			s.log.Info("pool is gone", "name", name)
+			s.stopLocked(name, o)
 		}
 	}
-	s.pools = next
 	return nil
+}
+
+// SetPool adds a pool or changes it. A change of the endpoints alone touches
+// nothing else. It cannot fail: a model that an older pool names stays that one's,
+// and is logged.
+func (s *PoolSet) SetPool(c PoolConfig) { s.Update([]PoolConfig{c}, nil) }
+
+// RemovePool removes a pool, if there is one of that name.
+func (s *PoolSet) RemovePool(name string) { s.Update(nil, []string{name}) }
+
+// Update is SetPool and RemovePool of many pools at once.
+func (s *PoolSet) Update(set []PoolConfig, remove []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	routes := false
+	for i := range set {
+		c := &set[i]
+		o := s.pools[c.Name]
+		if o == nil {
+			o = s.newPool(c.Name, c.Specs)
+			s.pools[c.Name] = o
+			routes = true
+			s.log.Info("pool", "name", c.Name, "endpoints", len(c.Specs), "models", len(c.Models))
+		} else {
+			o.pool.Set(c.Specs)
+			s.log.Debug("pool", "name", c.Name, "endpoints", len(c.Specs), "models", len(c.Models))
+		}
+		if !slices.Equal(o.models, c.Models) || !o.created.Equal(c.Created) {
+			o.models, o.created = slices.Clone(c.Models), c.Created
+			routes = true
+		}
+	}
+	gone := map[string]*ownedPool{}
+	for _, name := range remove {
+		if o := s.pools[name]; o != nil {
+			delete(s.pools, name)
+			gone[name] = o
+			routes = true
+		}
+	}
+	if !routes {
+		return
+	}
+	if err := s.o.Picker.SetPools(s.listLocked()); err != nil {
+		// Names are unique, and so are models: this cannot be.
+		s.log.Error("the pools in use stay", "error", err)
+	}
+	for i := range set {
+		if o := s.pools[set[i].Name]; o != nil {
+			s.startLocked(o)
+		}
+	}
+	for name, o := range gone {
+		s.stopLocked(name, o)
+	}
+}
+
+// listLocked is the pools as the picker wants them, each model in one pool only.
+func (s *PoolSet) listLocked() []Pool {
+	names := slices.SortedFunc(maps.Keys(s.pools), func(a, b string) int {
+		if c := s.pools[a].created.Compare(s.pools[b].created); c != 0 {
+			return c
+		}
+		return strings.Compare(a, b)
+	})
+	list := make([]Pool, 0, len(names))
+	owner := map[string]string{}
+	for _, name := range names {
+		o := s.pools[name]
+		p := Pool{Name: name, Endpoints: o.pool, Models: o.models, Policy: o.policy}
+		var disputed []string
+		for _, m := range o.models {
+			if _, taken := owner[m]; taken {
+				disputed = append(disputed, m)
+				continue
+			}
+			owner[m] = name
+		}
+		if len(disputed) > 0 {
+			p.Models = slices.DeleteFunc(slices.Clone(o.models), func(m string) bool { return slices.Contains(disputed, m) })
+			p.Named = true // else, without any model left, it would take what nobody names
+			if !slices.Equal(disputed, o.disputed) {
+				s.log.Warn("models are served by an older pool already and stay there; name each in one pool", "pool", name, "model", disputed[0], "older", owner[disputed[0]], "models", len(disputed))
+			}
+		}
+		o.disputed = disputed
+		list = append(list, p)
+	}
+	return list
+}
+
+// stopLocked ends a pool that is no longer in the set.
+func (s *PoolSet) stopLocked(name string, o *ownedPool) {
+	if o.stop != nil {
+		o.stop()
+	}
+	s.log.Info("pool is gone", "name", name)
 }
 
 // Pool returns the pool of that name, nil when there is none.

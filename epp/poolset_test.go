@@ -1,7 +1,11 @@
 package epp
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,5 +62,89 @@ func TestPoolSetFollowsTheFile(t *testing.T) {
 	stop()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+func poolConfig(name string, age int, models []string, addresses ...string) PoolConfig {
+	c := PoolConfig{Name: "ns/" + name, Created: time.Unix(int64(1000-age), 0), Models: models}
+	for _, a := range addresses {
+		c.Specs = append(c.Specs, pool.Spec{ID: "ns/" + a, Address: a})
+	}
+	return c
+}
+
+func TestPoolSetChangesOnePoolAtATime(t *testing.T) {
+	p := newPicker(t, Options{Hold: true})
+	made := 0
+	s := NewPoolSet(PoolSetOptions{Picker: p, Policy: func() scheduler.Policy { made++; return scheduler.Priced{} }})
+	s.Update([]PoolConfig{poolConfig("a", 2, nil, "127.0.0.1:1"), poolConfig("b", 1, []string{"m"}, "127.0.0.1:2")}, nil)
+	routeOf := func(name string) *route { return p.routes.Load().byName[name] }
+	a, routeA, all := s.Pool("ns/a"), routeOf("ns/a"), p.routes.Load()
+	s.SetPool(poolConfig("a", 2, nil, "127.0.0.1:1", "127.0.0.1:3"))
+	if p.routes.Load() != all {
+		t.Error("a change of endpoints made new routes")
+	}
+	if n := len(a.Snapshot().Endpoints); n != 2 {
+		t.Errorf("%d endpoints, want 2", n)
+	}
+	s.SetPool(poolConfig("b", 1, []string{"m", "n"}, "127.0.0.1:2"))
+	if routeOf("ns/a") != routeA || s.Pool("ns/a") != a || made != 2 {
+		t.Errorf("a change of one pool made another anew (%d policies)", made)
+	}
+	if r, err := p.routes.Load().find("", "n"); err != nil || r.name != "ns/b" {
+		t.Errorf("the new model leads to %v %v", r, err)
+	}
+	s.RemovePool("ns/b")
+	s.RemovePool("ns/never")
+	if s.Pool("ns/b") != nil || routeOf("ns/b") != nil {
+		t.Error("the pool is still there")
+	}
+}
+
+func TestPoolSetLeavesAModelToTheOlderPool(t *testing.T) {
+	p := newPicker(t, Options{})
+	var log bytes.Buffer
+	s := NewPoolSet(PoolSetOptions{Picker: p, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	leads := func(model, want string) {
+		t.Helper()
+		got := ""
+		if r, err := p.routes.Load().find("", model); err == nil {
+			got = r.name
+		}
+		if got != want {
+			t.Errorf("%q leads to %q, want %q\n%s", model, got, want, &log)
+		}
+	}
+	s.SetPool(poolConfig("young", 1, []string{"m", "y"}, "127.0.0.1:1"))
+	leads("m", "ns/young")
+	s.SetPool(poolConfig("z-old", 9, []string{"m"}, "127.0.0.1:2"))
+	leads("m", "ns/z-old")
+	leads("y", "ns/young")
+	s.SetPool(poolConfig("thief", 2, []string{"m"}, "127.0.0.1:3"))
+	leads("other", "")
+	leads("m", "ns/z-old")
+	if n := strings.Count(log.String(), "served by an older pool"); n != 2 {
+		t.Errorf("%d warnings, want one for each pool:\n%s", n, &log)
+	}
+	s.RemovePool("ns/z-old")
+	leads("m", "ns/thief")
+}
+
+func BenchmarkPoolSetOneOfAThousand(b *testing.B) {
+	p, err := New(Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := NewPoolSet(PoolSetOptions{Picker: p})
+	var all []PoolConfig
+	for i := range 1000 {
+		all = append(all, poolConfig(fmt.Sprint(i), i, []string{fmt.Sprint("m", i)}, fmt.Sprintf("127.0.0.1:%d", i+1)))
+	}
+	s.Update(all, nil)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		c := all[i%1000]
+		c.Models = []string{fmt.Sprint("n", i)}
+		s.SetPool(c)
 	}
 }

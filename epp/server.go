@@ -36,6 +36,9 @@ type ServerOptions struct {
 	TLS      *tls.Config
 	// UnixSocket is the path of a socket where Envoy may call without TLS.
 	UnixSocket string
+	// Services registers what else Envoy calls at GRPCAddr and UnixSocket; nil for
+	// nothing. Their streams are ended when the server begins to drain.
+	Services func(grpc.ServiceRegistrar)
 	// HealthAddr serves gRPC health alone; HealthOnGRPC serves it where Envoy
 	// calls, too.
 	HealthAddr   string
@@ -62,7 +65,10 @@ type Server struct {
 	extproc  *extproc.Server
 	health   *healthServer
 	draining atomic.Bool
+	// leaving is closed when the server begins to drain.
+	leaving chan struct{}
 
+	ports     ports    // where Envoy calls for one pool each
 	grpc      []served // where Envoy calls
 	healthOn  served
 	metricsOn net.Listener
@@ -84,10 +90,10 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if o.Metrics == nil {
 		o.Metrics = metrics.New(metrics.Options{})
 	}
-	s := &Server{o: o, log: o.Log, health: newHealthServer()}
+	s := &Server{o: o, log: o.Log, health: newHealthServer(), leaving: make(chan struct{})}
 	o.ExtProc.Log = o.Log
 	o.ExtProc.Metrics = o.Metrics
-	s.extproc = extproc.New(o.Picker, o.ExtProc)
+	s.extproc = extproc.New(&portPicker{o.Picker, &s.ports}, o.ExtProc)
 	if err := s.listen(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -173,21 +179,43 @@ func (s *Server) newGRPC(tc *tls.Config) *grpc.Server {
 	if s.o.HealthOnGRPC {
 		healthgrpc.RegisterHealthServer(g, s.health)
 	}
+	if s.o.Services != nil {
+		s.o.Services(g)
+	}
 	return g
 }
 
-// count counts how ext_proc streams end.
+// count counts how ext_proc streams end, and ends others when the server leaves:
+// they would last as long as the proxy, which finds another replica.
 func (s *Server) count(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	err := next(srv, ss)
-	if info.FullMethod == "/"+extproc.ServiceName+"/Process" {
-		code := status.FromContextError(err).Code()
-		if st, ok := status.FromError(err); ok {
-			code = st.Code()
-		}
-		s.o.Metrics.StreamEnded(code.String())
+	if info.FullMethod != "/"+extproc.ServiceName+"/Process" {
+		ctx, cancel := context.WithCancel(ss.Context())
+		defer cancel()
+		go func() {
+			select {
+			case <-s.leaving:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		return next(srv, endingStream{ss, ctx})
 	}
+	err := next(srv, ss)
+	code := status.FromContextError(err).Code()
+	if st, ok := status.FromError(err); ok {
+		code = st.Code()
+	}
+	s.o.Metrics.StreamEnded(code.String())
 	return err
 }
+
+// endingStream is a stream with a context of its own.
+type endingStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (e endingStream) Context() context.Context { return e.ctx }
 
 // admin is what the metrics port serves.
 func (s *Server) admin() http.Handler {
@@ -238,6 +266,7 @@ func (s *Server) Addrs() (grpcAddr, healthAddr, metricsAddr net.Addr) {
 
 // Close closes the listeners of a server that was not run.
 func (s *Server) Close() error {
+	s.closePorts()
 	var errs []error
 	for _, g := range append(s.grpc, s.healthOn) {
 		if g.on != nil {
@@ -284,6 +313,7 @@ func (s *Server) Run(ctx context.Context) error {
 // drain ends the servers in good order.
 func (s *Server) drain() {
 	s.draining.Store(true)
+	close(s.leaving)
 	s.health.set(false)
 	ctx, cancel := context.WithTimeout(context.Background(), s.o.DrainTimeout)
 	defer cancel()
@@ -291,9 +321,10 @@ func (s *Server) drain() {
 	soon, cancelSoon := context.WithTimeout(ctx, s.o.DrainTimeout/6)
 	defer cancelSoon()
 	_ = s.extproc.Drain(soon)
+	s.closePorts()
 	var group errgroup.Group
-	for _, g := range s.grpc {
-		group.Go(func() error { return stopGRPC(ctx, g.server) })
+	for _, g := range s.grpcServers() {
+		group.Go(func() error { return stopGRPC(ctx, g) })
 	}
 	if err := group.Wait(); err != nil {
 		s.log.Warn("requests were still under way at the end of the drain", "drain_timeout", s.o.DrainTimeout, "streams", s.extproc.Active())
@@ -304,6 +335,20 @@ func (s *Server) drain() {
 	if s.healthOn.server != nil {
 		s.healthOn.server.Stop()
 	}
+}
+
+// grpcServers are the servers where Envoy calls.
+func (s *Server) grpcServers() []*grpc.Server {
+	var all []*grpc.Server
+	for _, g := range s.grpc {
+		all = append(all, g.server)
+	}
+	s.ports.mu.Lock()
+	defer s.ports.mu.Unlock()
+	if s.ports.server != nil {
+		all = append(all, s.ports.server)
+	}
+	return all
 }
 
 // stopGRPC lets the streams of g end, and cuts them when ctx does.

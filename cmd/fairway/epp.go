@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.opentelemetry.io/otel"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
 
 	"github.com/fairway-ai/fairway/epp"
 	"github.com/fairway-ai/fairway/epp/explain"
@@ -31,11 +32,14 @@ func newEPPCommand() *cobra.Command {
 should go. Flags and ports are llm-d's, so it takes the place of that picker behind
 any gateway that speaks the Gateway API Inference Extension's protocol.
 
-The endpoints come from a file: --endpoints-file, -f with InferencePool objects, or
-a file-discovery plugin in the EndpointPickerConfig.`,
-		Example: `  fairway epp --endpoints-file endpoints.yaml
-  fairway epp -f fairway.yaml --secure-serving=false
-  fairway epp --config-file config.yaml --pool-name llama --pool-namespace prod`,
+The endpoints come from a cluster: an InferencePool (--pool-name), several
+(--pools, --all-pools), or pods by their labels (--endpoint-selector). Or they come
+from a file: --endpoints-file, -f with InferencePool objects, or a file-discovery
+plugin in the EndpointPickerConfig.`,
+		Example: `  fairway epp --pool-name llama --pool-namespace prod
+  fairway epp --all-pools --service-name fairway-epp
+  fairway epp --endpoint-selector app=llama --endpoint-target-ports 8000
+  fairway epp -f fairway.yaml --secure-serving=false`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.validate(cmd.Flags()); err != nil {
@@ -45,6 +49,7 @@ a file-discovery plugin in the EndpointPickerConfig.`,
 			if err != nil {
 				return err
 			}
+			useLogger(log)
 			return runEPP(cmd.Context(), &f, log)
 		},
 	}
@@ -70,7 +75,13 @@ func runEPP(ctx context.Context, f *eppFlags, log *slog.Logger) (err error) {
 		log.Warn(w)
 	}
 	// Read first: a file that is wrong at the start is an error, later it is not.
-	pools, err := file.Load(ctx, config.endpoints)
+	var pools *file.Config
+	var apiServer *rest.Config
+	if config.endpoints != "" {
+		pools, err = file.Load(ctx, config.endpoints)
+	} else {
+		apiServer, err = restConfig(f.cluster.kubeconfig)
+	}
 	if err != nil {
 		return err
 	}
@@ -89,7 +100,7 @@ func runEPP(ctx context.Context, f *eppFlags, log *slog.Logger) (err error) {
 	}()
 	picker, err := epp.New(epp.Options{
 		Hold: true, MaxHold: f.maxHold, Metrics: m, Explain: ring, ExplainHeader: f.explainHeader,
-		EmitScores: f.emitScores, SessionHeader: config.sessionHeader, IgnoreSubset: f.ignoreSubset,
+		EmitScores: f.emitScores, SessionHeader: config.sessionHeader, ServedHeader: config.servedHeader, IgnoreSubset: f.ignoreSubset,
 		Tracer: tracer, Log: log,
 	})
 	if err != nil {
@@ -106,8 +117,10 @@ func runEPP(ctx context.Context, f *eppFlags, log *slog.Logger) (err error) {
 		f.namePool(c)
 		return set.Apply(c)
 	}
-	if err := apply(pools); err != nil {
-		return err
+	if pools != nil {
+		if err := apply(pools); err != nil {
+			return err
+		}
 	}
 	tc, err := f.tls(log)
 	if err != nil {
@@ -117,16 +130,31 @@ func runEPP(ctx context.Context, f *eppFlags, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	server.SetReady(true)
-	return serveEPP(ctx, server, set, config, apply, log)
+	if pools != nil {
+		server.SetReady(true)
+		return serveEPP(ctx, server, set, config, nil, apply, log)
+	}
+	cluster, err := newFollower(&f.cluster, apiServer, set, server, log)
+	if err != nil {
+		return errors.Join(err, server.Close())
+	}
+	return serveEPP(ctx, server, set, config, cluster, apply, log)
 }
 
 // serveEPP runs the server, and around it, until its last request has ended, what
-// keeps the pools up to date.
-func serveEPP(ctx context.Context, server *epp.Server, set *epp.PoolSet, config *eppConfig, apply func(*file.Config) error, log *slog.Logger) error {
+// keeps the pools up to date: cluster, or without one the file.
+func serveEPP(ctx context.Context, server *epp.Server, set *epp.PoolSet, config *eppConfig, cluster *follower, apply func(*file.Config) error, log *slog.Logger) error {
 	around, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	serving, fail := context.WithCancel(ctx)
+	defer fail()
 	var group errgroup.Group
+	if cluster != nil {
+		group.Go(func() error {
+			defer fail() // nothing else would ever bring endpoints
+			return cluster.Run(around, ctx)
+		})
+	}
 	if config.scrape {
 		group.Go(func() error { return set.Run(around) })
 	}
@@ -144,7 +172,7 @@ func serveEPP(ctx context.Context, server *epp.Server, set *epp.PoolSet, config 
 	}
 	group.Go(func() error {
 		defer stop()
-		return server.Run(ctx)
+		return server.Run(serving)
 	})
 	return group.Wait()
 }
@@ -186,10 +214,10 @@ func (f *eppFlags) serverOptions(c *eppConfig, p *epp.Picker, m *metrics.Metrics
 
 // namePool gives a file's only pool the name of the flags.
 func (f *eppFlags) namePool(c *file.Config) {
-	if f.poolName != "" && len(c.Pools) == 1 {
-		c.Pools[0].Name, c.Pools[0].Namespace = f.poolName, f.poolNamespace
+	if f.cluster.poolName != "" && len(c.Pools) == 1 {
+		c.Pools[0].Name, c.Pools[0].Namespace = f.cluster.poolName, f.cluster.poolNamespace
 	}
 }
 
 // errNoEndpoints says how to name the endpoints.
-var errNoEndpoints = errors.New("where are the endpoints? Name them with --endpoints-file FILE, -f FILE, or a file-discovery plugin in --config-file; reading an InferencePool from a cluster needs the cluster build")
+var errNoEndpoints = errors.New("where are the endpoints? Name an InferencePool with --pool-name, several with --pools or --all-pools, pods with --endpoint-selector, or a file with --endpoints-file, -f or a file-discovery plugin in --config-file")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,7 +18,8 @@ import (
 type eppConfig struct {
 	// policy makes a pool's policy; nil means the default policy.
 	policy func() scheduler.Policy
-	// endpoints is the file with the endpoints, and watch whether it is followed.
+	// endpoints is the file with the endpoints, and watch whether it is followed; ""
+	// means a cluster.
 	endpoints string
 	watch     bool
 	// scrape is false when the endpoints' metrics are not to be read, as pool says.
@@ -26,21 +28,58 @@ type eppConfig struct {
 	scan   scan.Options
 	// sessionHeader is true when a scorer reads session tokens.
 	sessionHeader bool
-	warnings      []string
+	// servedHeader is true when a conformance test wants to know what served.
+	servedHeader bool
+	warnings     []string
 }
 
 // loadConfig reads the EndpointPickerConfig, when there is one. The flags that
 // name the endpoints, or were set at all, win over what it says.
 func (f *eppFlags) loadConfig() (*eppConfig, error) {
-	data, from, err := f.configData()
+	c, read, from, err := f.readPolicy()
 	if err != nil {
 		return nil, err
 	}
+	switch {
+	case f.endpointsFile != "":
+		c.endpoints, c.watch = f.endpointsFile, true
+	case f.file != "":
+		c.endpoints, c.watch = f.file, true
+	case read.Discovery != nil:
+		c.endpoints, c.watch = read.Discovery.Path, read.Discovery.WatchFile
+		if errs := f.cluster.validate(true); len(errs) > 0 {
+			return nil, fmt.Errorf("%s: names a file of endpoints: %w", from, errors.Join(errs...))
+		}
+	case !f.cluster.used():
+		return nil, errNoEndpoints
+	}
+	return c, nil
+}
+
+// loadPolicy reads an EndpointPickerConfig that names no endpoints.
+func (f *eppFlags) loadPolicy() (*eppConfig, error) {
+	c, read, from, err := f.readPolicy()
+	if err != nil {
+		return nil, err
+	}
+	if read.Discovery != nil {
+		return nil, fmt.Errorf("%s: names a file of endpoints, but they come from the cluster: remove the file-discovery plugin", from)
+	}
+	return c, nil
+}
+
+// readPolicy reads what the configuration says of anything but endpoints; from says
+// where it came from.
+func (f *eppFlags) readPolicy() (c *eppConfig, read *config.Config, from string, err error) {
+	data, from, err := f.configData()
+	if err != nil {
+		return nil, nil, "", err
+	}
 	read, warnings, err := config.Load(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", from, err)
+		return nil, nil, "", fmt.Errorf("%s: %w", from, err)
 	}
-	c := &eppConfig{scrape: !read.Metrics.Disabled, sessionHeader: read.SessionHeader}
+	c = &eppConfig{scrape: !read.Metrics.Disabled, sessionHeader: read.SessionHeader, servedHeader: read.ServedHeader}
 	for _, w := range warnings {
 		c.warnings = append(c.warnings, from+": "+w.String())
 	}
@@ -56,25 +95,15 @@ func (f *eppFlags) loadConfig() (*eppConfig, error) {
 			return again.Policy
 		}
 	}
-	switch {
-	case f.endpointsFile != "":
-		c.endpoints, c.watch = f.endpointsFile, true
-	case f.file != "":
-		c.endpoints, c.watch = f.file, true
-	case read.Discovery != nil:
-		c.endpoints, c.watch = read.Discovery.Path, read.Discovery.WatchFile
-	default:
-		return nil, errNoEndpoints
-	}
 	if read.Saturation != nil {
 		warn("the saturation detector has no effect: it sheds requests of negative priority, and here all have priority 0")
 	}
 	c.scan = scanOptions(&read.Prefix, warn)
 	c.pool, err = f.poolOptions(&read.Metrics)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", from, err)
+		return nil, nil, "", fmt.Errorf("%s: %w", from, err)
 	}
-	return c, nil
+	return c, read, from, nil
 }
 
 // configData is the EndpointPickerConfig and where it came from; no data when

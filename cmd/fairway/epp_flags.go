@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"math"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +21,7 @@ import (
 type eppFlags struct {
 	grpcPort, healthPort, metricsPort int
 	grpcUDS                           string
-	poolName, poolNamespace           string
+	cluster                           clusterFlags
 	configFile, configText            string
 	endpointsFile, file               string
 	secure, certReload                bool
@@ -37,22 +36,14 @@ type eppFlags struct {
 	maxRecv                           int
 	maxBody                           int64
 	log                               logFlags
-	// Those of a cluster, which this build does not serve.
-	poolGroup, endpointSelector, endpointTargetPorts string
-	leaderElection                                   bool
 }
 
 func (f *eppFlags) register(fs *pflag.FlagSet) {
-	namespace := os.Getenv("NAMESPACE")
-	if namespace == "" {
-		namespace = "default"
-	}
 	fs.IntVar(&f.grpcPort, "grpc-port", 9002, "port that Envoy calls (ext_proc); 0 for none")
 	fs.IntVar(&f.healthPort, "grpc-health-port", 9003, "port of gRPC health checks; 0 for none")
 	fs.IntVar(&f.metricsPort, "metrics-port", 9090, "port of /metrics, /healthz, /readyz and the decisions; 0 for none")
 	fs.StringVar(&f.grpcUDS, "grpc-uds", "", "path of a unix socket that Envoy may call, too, without TLS")
-	fs.StringVar(&f.poolName, "pool-name", "", "name of the pool, when the file has only one")
-	fs.StringVar(&f.poolNamespace, "pool-namespace", namespace, "namespace of the pool, when the file has only one; NAMESPACE in the environment is the default")
+	f.cluster.register(fs)
 	fs.StringVar(&f.configFile, "config-file", "", "EndpointPickerConfig file; without one, the default policy picks")
 	fs.StringVar(&f.configText, "config-text", "", "EndpointPickerConfig, instead of a file")
 	fs.StringVar(&f.endpointsFile, "endpoints-file", "", "file that lists the endpoints; it is watched")
@@ -61,7 +52,7 @@ func (f *eppFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.certPath, "cert-path", "", "directory of tls.crt and tls.key")
 	fs.BoolVar(&f.certReload, "enable-cert-reload", false, "read --cert-path again when its files change")
 	fs.BoolVar(&f.healthChecking, "health-checking", false, "answer gRPC health checks on --grpc-port, too")
-	fs.BoolVar(&f.metricsAuth, "metrics-endpoint-auth", false, "authenticate metrics requests; needs the cluster build, so only false is possible")
+	fs.BoolVar(&f.metricsAuth, "metrics-endpoint-auth", false, "accepted for llm-d's sake; only false is possible")
 	fs.BoolVar(&f.pprof, "enable-pprof", false, "serve /debug/pprof on --metrics-port")
 	fs.BoolVar(&f.tracing, "tracing", false, "send OpenTelemetry spans where OTEL_EXPORTER_OTLP_ENDPOINT says")
 	fs.BoolVar(&f.legacyMetrics, "enable-legacy-metrics", false, "also export the inference_objective_*, inference_pool_* and inference_extension_* metrics")
@@ -75,13 +66,7 @@ func (f *eppFlags) register(fs *pflag.FlagSet) {
 	fs.IntVar(&f.maxRecv, "grpc-max-recv-msg-size", 0, "longest gRPC message accepted, in bytes; 0 follows --max-body-bytes")
 	fs.Int64Var(&f.maxBody, "max-body-bytes", extproc.DefaultMaxBodyBytes, "longest request body accepted, in bytes; longer ones are answered 413")
 	f.log.register(fs)
-	fs.StringVar(&f.poolGroup, "pool-group", "", "API group of the InferencePool (cluster build)")
-	fs.StringVar(&f.endpointSelector, "endpoint-selector", "", "labels of the pods to pick (cluster build)")
-	fs.StringVar(&f.endpointTargetPorts, "endpoint-target-ports", "", "ports of the pods to pick (cluster build)")
-	fs.BoolVar(&f.leaderElection, "ha-enable-leader-election", false, "let one replica of several serve (cluster build)")
-	for _, name := range []string{"pool-group", "endpoint-selector", "endpoint-target-ports", "ha-enable-leader-election", "metrics-endpoint-auth"} {
-		_ = fs.MarkHidden(name) // the flag was registered above
-	}
+	_ = fs.MarkHidden("metrics-endpoint-auth") // the flag was registered above
 }
 
 // validate reports everything that is wrong with the flags.
@@ -89,16 +74,9 @@ func (f *eppFlags) validate(fs *pflag.FlagSet) error {
 	f.refreshSet = fs.Changed("refresh-metrics-interval")
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	for _, name := range []string{"pool-group", "endpoint-selector", "endpoint-target-ports"} {
-		if fs.Lookup(name).Value.String() != "" {
-			bad("--%s: selects pods of a cluster, which needs the cluster build; list the endpoints in --endpoints-file instead", name)
-		}
-	}
-	if f.leaderElection {
-		bad("--ha-enable-leader-election: needs the cluster build; leave it out")
-	}
+	errs = append(errs, f.cluster.validate(f.endpointsFile != "" || f.file != "")...)
 	if f.metricsAuth {
-		bad("--metrics-endpoint-auth: authenticating needs the cluster build; set it to false and keep --metrics-port away from strangers")
+		bad("--metrics-endpoint-auth: metrics requests are not authenticated; set it to false and keep --metrics-port away from strangers")
 	}
 	for name, port := range map[string]int{"grpc-port": f.grpcPort, "grpc-health-port": f.healthPort, "metrics-port": f.metricsPort} {
 		if port < 0 || port > math.MaxUint16 {

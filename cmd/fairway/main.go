@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -15,10 +16,25 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), ends()...)
 	defer stop()
-	if err := newRootCommand().ExecuteContext(ctx); err != nil {
+	root := newRootCommand()
+	root.SetArgs(commandArgs(os.Args))
+	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "fairway:", err)
 		os.Exit(1)
 	}
+}
+
+// commandArgs are the arguments of the command line. Where the program is called
+// by another picker's name, as an image's entrypoint, it is one.
+func commandArgs(argv []string) []string {
+	if len(argv) == 0 {
+		return nil
+	}
+	switch filepath.Base(argv[0]) {
+	case "epp", "lwepp":
+		return append([]string{"epp"}, argv[1:]...)
+	}
+	return argv[1:]
 }
 
 // ends are the signals that end a command in good order: Ctrl-C, a supervisor's

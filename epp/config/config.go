@@ -23,7 +23,15 @@ type Config struct {
 	// SessionHeader asks for x-session-token on responses, which a session affinity
 	// scorer reads back.
 	SessionHeader bool
+	// ServedHeader asks for x-conformance-test-served-endpoint on responses.
+	ServedHeader bool
 }
+
+// ServedVerifier are the parameters of destination-endpoint-served-verifier, which
+// has none: it tells a conformance test which endpoint the gateway says served.
+type ServedVerifier struct{}
+
+const servedVerifierType = "destination-endpoint-served-verifier"
 
 // Warning is something in a configuration that works, but not as it may seem or
 // not for long.

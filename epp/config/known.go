@@ -53,10 +53,8 @@ func notBuilt(typ string) (reason string, known bool) {
 		"prefix-cache-affinity-filter": "affinity is scored, not enforced; use prefix-cache-scorer, or no profile at all: the default policy weighs cache against load",
 		"session-affinity-filter":      "affinity is scored, not enforced; use session-affinity-scorer",
 		"utilization-filter":           "endpoints are not filtered by utilization; use queue-scorer and kv-cache-utilization-scorer",
-		"header-based-testing-filter":  "it is for conformance tests of another implementation; restrict endpoints with x-gateway-destination-endpoint-subset",
 
-		"destination-endpoint-served-verifier": "it is for conformance tests of another implementation",
-		"request-attribute-reporter":           "request attributes are not reported through CEL",
+		"request-attribute-reporter": "request attributes are not reported through CEL",
 
 		"probabilistic-admitter": admission,
 		"agent-identity":         admission,

@@ -156,6 +156,8 @@ func (l *loader) carry(p *plugin) {
 			l.warn(child(p.node, "parameters", "families"), p.path+".parameters.families", "is ignored: only the series that are wanted are parsed")
 		}
 		l.once(p, func() { l.config.Metrics.Source = b })
+	case ServedVerifier:
+		l.config.ServedHeader = true
 	case MetricsEngines:
 		l.once(p, func() { l.config.Metrics.Engines = b })
 	}

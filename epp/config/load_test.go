@@ -164,6 +164,11 @@ requestHandler: {}
 		t.Errorf("-want +got:\n%s", diff)
 	}
 
+	c, _ = load(t, "plugins: [{type: destination-endpoint-served-verifier}, {type: header-based-testing-filter}]\nschedulingProfiles: [{name: d, plugins: [{pluginRef: header-based-testing-filter}]}]\n")
+	if !c.ServedHeader || c.Policy == nil {
+		t.Errorf("%+v, want the served header and a policy", c)
+	}
+
 	c, _ = load(t, "dataLayer: {injectDefaults: false}\nsaturationDetector: {}\n")
 	if !c.Metrics.Disabled || c.Saturation == nil || *c.Saturation != defaultSaturation() {
 		t.Errorf("metrics %+v, saturation %+v", c.Metrics, c.Saturation)

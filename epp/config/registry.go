@@ -26,6 +26,7 @@ const (
 	kindDiscovery kind = "endpoint discovery"
 	kindDetector  kind = "saturation detector"
 	kindFlow      kind = "flow control policy"
+	kindReporter  kind = "response reporter"
 )
 
 // article is the kind with its indefinite article.
@@ -113,6 +114,7 @@ func newRegistry() registry {
 		filter.DecodeType:  without(kindFilter, func(n string) any { return filter.NewDecode(n) }),
 		filter.PrefillType: without(kindFilter, func(n string) any { return filter.NewPrefill(n) }),
 		filter.EncodeType:  without(kindFilter, func(n string) any { return filter.NewEncode(n) }),
+		filter.HeaderType:  without(kindFilter, func(n string) any { return filter.NewHeader(n) }),
 
 		scorer.QueueType:              without(kindScorer, func(n string) any { return scorer.NewQueue(n) }),
 		scorer.RunningRequestsType:    without(kindScorer, func(n string) any { return scorer.NewRunningRequests(n) }),
@@ -151,6 +153,7 @@ func newRegistry() registry {
 		"token-producer":                tokens,
 		"tokenizer":                     deprecated(tokens, "token-producer"),
 		"utilization-detector":          builtIn(kindDetector, defaultSaturation()),
+		servedVerifierType:              builtIn(kindReporter, ServedVerifier{}),
 		"file-discovery":                builtIn(kindDiscovery, FileDiscovery{}),
 	}
 	for _, typ := range flowControlTypes() {
