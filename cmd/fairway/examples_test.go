@@ -73,7 +73,8 @@ func TestExamplesAreTested(t *testing.T) {
 		}
 		for _, name := range names {
 			rel, err := filepath.Rel(examples, name)
-			if err != nil || !known[rel] {
+			// Those for Kubernetes are applied by test/e2e, which knows each of them.
+			if err != nil || !known[rel] && filepath.Dir(rel) != "kubernetes" {
 				t.Errorf("%s is not loaded by any test: %v", rel, err)
 			}
 		}

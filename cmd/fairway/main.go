@@ -58,7 +58,7 @@ func newRootCommand() *cobra.Command {
 		id, title string
 		commands  []*cobra.Command
 	}{
-		{"serve", "Route traffic:", []*cobra.Command{newRunCommand(), newEPPCommand(), newSimCommand()}},
+		{"serve", "Route traffic:", []*cobra.Command{newRunCommand(), newGatewayCommand(), newEPPCommand(), newSimCommand()}},
 		{"look", "Look closer:", []*cobra.Command{newExplainCommand(), newConfigCommand(), newConformanceCommand(), newBenchCommand()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

@@ -31,7 +31,7 @@ func PoolCluster(p Pool, o Options) *clusterv3.Cluster {
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
 		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
 		ConnectTimeout:       seconds(o.ConnectTimeout),
-		LoadBalancingPolicy:  overrideHost(),
+		LoadBalancingPolicy:  overrideHost(leastRequest()),
 		// The picker knows who is healthy; with nobody to go to, 503 is right.
 		CommonLbConfig:                &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{}},
 		IgnoreHealthOnHostRemoval:     true,
@@ -42,15 +42,12 @@ func PoolCluster(p Pool, o Options) *clusterv3.Cluster {
 }
 
 // overrideHost goes to the endpoints that the picker listed, in order, and
-// otherwise to the less busy of two.
-func overrideHost() *clusterv3.LoadBalancingPolicy {
+// otherwise where fallback says.
+func overrideHost(fallback *clusterv3.LoadBalancingPolicy) *clusterv3.LoadBalancingPolicy {
 	key := func(name string) *metadatav3.MetadataKey {
 		return &metadatav3.MetadataKey{Key: MetadataNamespace, Path: []*metadatav3.MetadataKey_PathSegment{{
 			Segment: &metadatav3.MetadataKey_PathSegment_Key{Key: name},
 		}}}
-	}
-	policy := func(e *corev3.TypedExtensionConfig) *clusterv3.LoadBalancingPolicy {
-		return &clusterv3.LoadBalancingPolicy{Policies: []*clusterv3.LoadBalancingPolicy_Policy{{TypedExtensionConfig: e}}}
 	}
 	return policy(extension("envoy.load_balancing_policies.override_host", &overridev3.OverrideHost{
 		OverrideHostSources: []*overridev3.OverrideHost_OverrideHostSource{
@@ -58,8 +55,17 @@ func overrideHost() *clusterv3.LoadBalancingPolicy {
 			{Header: DestinationHeader},
 		},
 		SelectedHostKey: key(ServedKey),
-		FallbackPolicy:  policy(extension("envoy.load_balancing_policies.least_request", &leastv3.LeastRequest{})),
+		FallbackPolicy:  fallback,
 	}))
+}
+
+// leastRequest goes to the less busy of two.
+func leastRequest() *clusterv3.LoadBalancingPolicy {
+	return policy(extension("envoy.load_balancing_policies.least_request", &leastv3.LeastRequest{}))
+}
+
+func policy(e *corev3.TypedExtensionConfig) *clusterv3.LoadBalancingPolicy {
+	return &clusterv3.LoadBalancingPolicy{Policies: []*clusterv3.LoadBalancingPolicy_Policy{{TypedExtensionConfig: e}}}
 }
 
 // unlimited lifts Envoy's limits of a cluster: how much an endpoint can take is the

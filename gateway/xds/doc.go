@@ -22,5 +22,6 @@
 //
 // Functions are pure and deterministic: the same arguments give the same bytes. The
 // package must never do I/O, hold state, or know Kubernetes. Callers: package
-// standalone.
+// standalone, and package envoygateway, for an Envoy whose listeners and routes
+// another control plane makes: there the pool's cluster fails closed by itself.
 package xds

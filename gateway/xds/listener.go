@@ -16,7 +16,10 @@ import (
 )
 
 // Listener takes requests from clients, over HTTP/1.1 and HTTP/2 without TLS.
-func Listener(o Options) *listenerv3.Listener {
+func Listener(o Options) *listenerv3.Listener { return listener(o, false) }
+
+// listener is Listener; with rules, it also serves providers.
+func listener(o Options, rules bool) *listenerv3.Listener {
 	o = o.withDefaults()
 	return &listenerv3.Listener{
 		Name:    ListenerName,
@@ -26,21 +29,21 @@ func Listener(o Options) *listenerv3.Listener {
 		PerConnectionBufferLimitBytes: u32(1 << 20),
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
 			Name:       "envoy.filters.network.http_connection_manager",
-			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(connectionManager(o))},
+			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(connectionManager(o, rules))},
 		}}}},
 	}
 }
 
-func connectionManager(o Options) *hcmv3.HttpConnectionManager {
+func connectionManager(o Options, rules bool) *hcmv3.HttpConnectionManager {
 	m := &hcmv3.HttpConnectionManager{
 		StatPrefix: ListenerName,
 		CodecType:  hcmv3.HttpConnectionManager_AUTO,
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
 			ConfigSource: ads(), RouteConfigName: RouteName,
 		}},
-		HttpFilters:                   httpFilters(o),
-		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{stripRoutingHeaders()},
-		LocalReplyConfig:              localReplies(),
+		HttpFilters:                   httpFilters(o, rules),
+		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{StripRoutingHeaders()},
+		LocalReplyConfig:              localReplies(""),
 
 		// Nothing about a client is believed, not even on a private network.
 		UseRemoteAddress: yes(),
@@ -70,16 +73,23 @@ func connectionManager(o Options) *hcmv3.HttpConnectionManager {
 			InitialConnectionWindowSize: u32(4 << 20),
 		},
 	}
+	if rules {
+		m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{stripHeaders(RouteHeader)}
+		m.LocalReplyConfig = triedReplies(m.LocalReplyConfig)
+	}
 	if o.AccessLog {
-		m.AccessLog = []*accesslogv3.AccessLog{accessLog()}
+		m.AccessLog = []*accesslogv3.AccessLog{accessLog(rules)}
 	}
 	return m
 }
 
-func httpFilters(o Options) []*hcmv3.HttpFilter {
+func httpFilters(o Options, rules bool) []*hcmv3.HttpFilter {
 	router := httpFilter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true})
 	if o.NoPicker {
 		return []*hcmv3.HttpFilter{router}
+	}
+	if rules {
+		return []*hcmv3.HttpFilter{extProcFilter(o, RequestNamespace, OrderNamespace), router}
 	}
 	return []*hcmv3.HttpFilter{ExtProcFilter(o), router}
 }
@@ -88,17 +98,19 @@ func httpFilter(name string, m proto.Message) *hcmv3.HttpFilter {
 	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(m)}}
 }
 
-// stripRoutingHeaders removes what only the picker and gateways may say, before the
+// StripRoutingHeaders is an early header mutation that removes what only the picker and gateways may say, before the
 // first route is chosen.
-func stripRoutingHeaders() *corev3.TypedExtensionConfig {
+func StripRoutingHeaders() *corev3.TypedExtensionConfig { return stripHeaders() }
+
+func stripHeaders(more ...string) *corev3.TypedExtensionConfig {
 	m := &earlyv3.HeaderMutation{}
-	for _, name := range []string{DestinationHeader, SubsetHeader, PoolHeader} {
+	for _, name := range append([]string{DestinationHeader, SubsetHeader, PoolHeader}, more...) {
 		m.Mutations = append(m.Mutations, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: name}})
 	}
 	return extension("envoy.http.early_header_mutation.header_mutation", m)
 }
 
-func accessLog() *accesslogv3.AccessLog {
+func accessLog(rules bool) *accesslogv3.AccessLog {
 	fields := map[string]*structpb.Value{}
 	for name, value := range map[string]string{
 		"time":           "%START_TIME%",
@@ -118,6 +130,9 @@ func accessLog() *accesslogv3.AccessLog {
 		"duration_ms":    "%DURATION%",
 	} {
 		fields[name] = structpb.NewStringValue(value)
+	}
+	if rules {
+		fields["backend"] = structpb.NewStringValue("%RESP(" + BackendHeader + ")%")
 	}
 	return &accesslogv3.AccessLog{
 		Name: "envoy.access_loggers.stdout",

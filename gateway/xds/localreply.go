@@ -45,17 +45,35 @@ func localRepliesTable() []localReply {
 	}
 }
 
+// LocalReplies is the same for requests on the way to a cluster whose name begins
+// with the prefix, and leaves all others alone. prefix must need no quoting.
+func LocalReplies(prefix string) *hcmv3.LocalReplyConfig {
+	return localReplies("xds.cluster_name.startsWith('" + prefix + "') && ")
+}
+
 // localReplies gives Envoy's own errors the body a client of the API expects. The
-// texts are constant: what a client sent never gets into them.
-func localReplies() *hcmv3.LocalReplyConfig {
+// texts are constant: what a client sent never gets into them. scope begins every
+// condition.
+func localReplies(scope string) *hcmv3.LocalReplyConfig { return repliesFor(scope, "request.path") }
+
+// triedReplies puts before c the same for requests on the way to a provider, of which
+// the path is the provider's by then: the client's is in the metadata.
+func triedReplies(c *hcmv3.LocalReplyConfig) *hcmv3.LocalReplyConfig {
+	path := "metadata.filter_metadata['" + RequestNamespace + "']['" + RequestPathKey + "']"
+	tried := repliesFor(path+" != '' && ", path)
+	tried.Mappers = append(tried.Mappers, c.Mappers...)
+	return tried
+}
+
+func repliesFor(scope, path string) *hcmv3.LocalReplyConfig {
 	c := &hcmv3.LocalReplyConfig{}
 	for _, r := range localRepliesTable() {
 		c.Mappers = append(c.Mappers,
-			mapper("request.path.startsWith('/v1/messages') && "+r.when, map[string]any{
+			mapper(scope+path+".startsWith('/v1/messages') && "+r.when, map[string]any{
 				"type":  "error",
 				"error": map[string]any{"type": r.anthropicStatus, "message": r.message},
 			}),
-			mapper(r.when, map[string]any{
+			mapper(scope+r.when, map[string]any{
 				"error": map[string]any{"message": r.message, "type": r.openAI, "param": nil, "code": r.code},
 			}))
 	}

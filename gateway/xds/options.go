@@ -124,6 +124,12 @@ type Options struct {
 	Retries int
 	// AccessLog writes a JSON line per request to standard output.
 	AccessLog bool
+	// SystemCA is the path of the system's certificate authorities, for providers; ""
+	// when there are none.
+	SystemCA string
+	// MetadataNamespaces are further namespaces of dynamic metadata that the picker
+	// may set, besides MetadataNamespace: for access logs and rate limits.
+	MetadataNamespaces []string
 }
 
 const (
@@ -157,6 +163,15 @@ func (o Options) Validate() error {
 		return fmt.Errorf("picker socket %.200q: must be empty without a picker", o.PickerSocket)
 	case !o.NoPicker && (o.PickerSocket == "" || len(o.PickerSocket) > maxSocketPath):
 		return fmt.Errorf("picker socket %.200q: the path must have 1 to %d bytes; set TMPDIR to a shorter directory", o.PickerSocket, maxSocketPath)
+	}
+	return o.ValidateLimits()
+}
+
+// ValidateLimits checks sizes, times and counts, which are all there is to check
+// where another control plane makes listeners.
+func (o Options) ValidateLimits() error {
+	o = o.withDefaults()
+	switch {
 	case o.MaxBodyBytes < 0 || o.MaxBodyBytes > 1<<30:
 		return fmt.Errorf("maximum body size %d: must be at most 1 GiB", o.MaxBodyBytes)
 	case o.Retries < 0 || o.Retries > 100:

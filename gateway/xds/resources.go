@@ -12,10 +12,18 @@ import (
 // Resources is all that Envoy is told to serve the pools, by resource type and in
 // a fixed order. pools may be in any order.
 func Resources(o Options, pools []Pool) (map[resource.Type][]types.Resource, error) {
+	return RoutedResources(o, pools, Routing{})
+}
+
+// RoutedResources is Resources with rules, and the providers that they lead to.
+func RoutedResources(o Options, pools []Pool, r Routing) (map[resource.Type][]types.Resource, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	if err := ValidatePools(pools); err != nil {
+		return nil, err
+	}
+	if err := r.validate(o, pools); err != nil {
 		return nil, err
 	}
 	pools = slices.Clone(pools)
@@ -29,9 +37,17 @@ func Resources(o Options, pools []Pool) (map[resource.Type][]types.Resource, err
 		clusters = append(clusters, PoolCluster(p, o))
 		endpoints = append(endpoints, Endpoints(p))
 	}
+	for _, name := range r.restored() {
+		p := pools[slices.IndexFunc(pools, func(p Pool) bool { return p.Name == name })] // validated
+		clusters = append(clusters, restoredCluster(p, o))
+		endpoints = append(endpoints, restoredEndpoints(p))
+	}
+	for _, p := range r.Providers {
+		clusters = append(clusters, ProviderCluster(p, o))
+	}
 	return map[resource.Type][]types.Resource{
-		resource.ListenerType: {Listener(o)},
-		resource.RouteType:    {Routes(o, pools)},
+		resource.ListenerType: {listener(o, len(r.Rules) > 0)},
+		resource.RouteType:    {routes(o, pools, &r)},
 		resource.ClusterType:  clusters,
 		resource.EndpointType: endpoints,
 	}, nil

@@ -195,7 +195,7 @@ func TestDeterministic(t *testing.T) {
 }
 
 func TestLocalRepliesAreJSON(t *testing.T) {
-	for _, m := range localReplies().Mappers {
+	for _, m := range localReplies("").Mappers {
 		text := m.BodyFormatOverride.GetTextFormatSource().GetInlineString()
 		if !json.Valid([]byte(text)) || strings.Contains(text, "%") {
 			t.Errorf("not JSON, or something Envoy would substitute: %s", text)

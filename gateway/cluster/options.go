@@ -1,0 +1,81 @@
+package cluster
+
+import (
+	"log/slog"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/fairway-ai/fairway/epp/tracing"
+	"github.com/fairway-ai/fairway/extproc/scan"
+	"github.com/fairway-ai/fairway/pool"
+	"github.com/fairway-ai/fairway/scheduler"
+)
+
+// DefaultPickerTimeout is Options.PickerTimeout when zero.
+const DefaultPickerTimeout = 10 * time.Second
+
+// Options configure Run. Those without a comment on their default are required.
+type Options struct {
+	// Config is how the API server is reached.
+	Config *rest.Config
+	// Namespace is this process's own, Service the Service by which Envoy and Envoy
+	// Gateway reach its replicas, and Identity the replica's name.
+	Namespace, Service, Identity string
+	// ClusterDomain is the cluster's DNS domain, "cluster.local" when empty.
+	ClusterDomain string
+	// GatewayController is the controllerName of the GatewayClasses whose Gateways
+	// count.
+	GatewayController string
+	// GRPCPort is called by Envoy, ExtensionPort by Envoy Gateway. HealthPort and
+	// MetricsPort may be 0, for none.
+	GRPCPort, ExtensionPort, HealthPort, MetricsPort int
+	// TLS says how the process is certified to its callers.
+	TLS TLSOptions
+	// LeaderElect lets one replica of several write status; without it, this one
+	// does.
+	LeaderElect bool
+	// PickerTimeout bounds the wait for another picker's answer.
+	// DefaultPickerTimeout when 0.
+	PickerTimeout time.Duration
+	// MetadataNamespaces are namespaces of dynamic metadata, besides envoy.lb, that
+	// pools' own pickers may set.
+	MetadataNamespaces []string
+	// MaxHold bounds how long the default policy holds a request.
+	MaxHold time.Duration
+	// DrainTimeout bounds how long requests under way are waited for at the end.
+	DrainTimeout time.Duration
+	// MaxBodyBytes is the longest request body read, in bytes.
+	MaxBodyBytes int64
+	// Policy makes the scheduling policy of a pool picked for here; nil means the
+	// default policy.
+	Policy func() scheduler.Policy
+	// Pool is how metrics of endpoints are read, and Scrape whether at all.
+	Pool   pool.Options
+	Scrape bool
+	// Scan are the prompt blocks that Policy wants.
+	Scan scan.Options
+	// SessionHeader is true when Policy reads session tokens.
+	SessionHeader bool
+	// ExplainHeader answers x-fairway-explain: 1 with x-fairway-explanation.
+	ExplainHeader bool
+	// Pprof serves /debug/pprof on MetricsPort.
+	Pprof bool
+	// Version and Commit are those of the binary.
+	Version, Commit string
+	// Tracer records spans; nil for none.
+	Tracer *tracing.Tracer
+	// Log gets what an operator should know.
+	Log *slog.Logger
+}
+
+// TLSOptions are three ways, of which one is set.
+type TLSOptions struct {
+	// Secret is the name of a Secret in the process's namespace, which it makes and
+	// rotates.
+	Secret string
+	// Dir is a directory of tls.crt, tls.key and ca.crt.
+	Dir string
+	// Insecure serves without TLS.
+	Insecure bool
+}

@@ -1,0 +1,106 @@
+package eds
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/fairway-ai/fairway/gateway/xds"
+)
+
+// maxPriority is the last priority used; Envoy allows 128.
+const maxPriority = 31
+
+// replica is one ready pod of Fairway's own Service.
+type replica struct {
+	name    string // of the pod, or of the address without one
+	address netip.AddrPort
+}
+
+// Replicas is the assignment of cluster [xds.PickerClusterName]: the ready endpoints
+// of Fairway's own Service's EndpointSlices at the port of the given name, in the
+// order of the pods' names, each with a priority of its own. Envoy sends to the
+// first that is healthy, so that all Envoys ask the same replica, which then knows
+// of every request in flight; the others stand by. What the slices' order is, and
+// which replica asks, makes no difference.
+//
+// Where a Service has two address families, IPv4 counts. Without ready replicas, the
+// assignment is empty.
+func Replicas(endpointSlices []discoveryv1.EndpointSlice, port string) *endpointv3.ClusterLoadAssignment {
+	ready := readyReplicas(endpointSlices, discoveryv1.AddressTypeIPv4, port)
+	if len(ready) == 0 {
+		ready = readyReplicas(endpointSlices, discoveryv1.AddressTypeIPv6, port)
+	}
+	a := &endpointv3.ClusterLoadAssignment{ClusterName: xds.PickerClusterName}
+	for i, r := range ready {
+		e := &endpointv3.LbEndpoint{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
+			Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+				Address:       r.address.Addr().String(),
+				PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(r.address.Port())},
+			}}},
+		}}}
+		if i > maxPriority {
+			last := a.Endpoints[maxPriority]
+			last.LbEndpoints = append(last.LbEndpoints, e)
+			continue
+		}
+		a.Endpoints = append(a.Endpoints, &endpointv3.LocalityLbEndpoints{
+			Priority: uint32(i), LbEndpoints: []*endpointv3.LbEndpoint{e},
+		})
+	}
+	return a
+}
+
+// readyReplicas are the ready replicas of one address family, sorted, each once.
+func readyReplicas(endpointSlices []discoveryv1.EndpointSlice, family discoveryv1.AddressType, port string) []replica {
+	var ready []replica
+	for _, s := range endpointSlices {
+		number, ok := portNumber(s.Ports, port)
+		if !ok || s.AddressType != family {
+			continue
+		}
+		for _, e := range s.Endpoints {
+			if !isReady(e.Conditions) || len(e.Addresses) == 0 {
+				continue
+			}
+			// An endpoint's further addresses, if any, are the same pod's.
+			address, err := netip.ParseAddr(e.Addresses[0])
+			if err != nil || address.Zone() != "" {
+				continue
+			}
+			r := replica{address.String(), netip.AddrPortFrom(address.Unmap(), number)}
+			if e.TargetRef != nil && e.TargetRef.Name != "" {
+				r.name = e.TargetRef.Name
+			}
+			ready = append(ready, r)
+		}
+	}
+	slices.SortFunc(ready, func(a, b replica) int {
+		return cmp.Or(cmp.Compare(a.name, b.name), a.address.Compare(b.address))
+	})
+	// While endpoints move between slices, one may be in two.
+	return slices.Compact(ready)
+}
+
+// isReady is whether the endpoint takes requests. Unset means that nobody knows
+// better.
+func isReady(c discoveryv1.EndpointConditions) bool {
+	return (c.Ready == nil || *c.Ready) && (c.Terminating == nil || !*c.Terminating)
+}
+
+func portNumber(ports []discoveryv1.EndpointPort, name string) (uint16, bool) {
+	for _, p := range ports {
+		known := ""
+		if p.Name != nil {
+			known = *p.Name
+		}
+		if known == name && p.Port != nil && *p.Port > 0 && *p.Port <= 65535 {
+			return uint16(*p.Port), true
+		}
+	}
+	return 0, false
+}

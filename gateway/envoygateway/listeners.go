@@ -1,0 +1,116 @@
+package envoygateway
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/fairway-ai/fairway/gateway/xds"
+)
+
+const (
+	managerType  = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+	routerFilter = "envoy.filters.http.router"
+)
+
+// manager is an HTTP connection manager that may have to be changed.
+type manager struct {
+	config *hcmv3.HttpConnectionManager
+	routes string // the name of its route configuration
+	packed *anypb.Any
+}
+
+// listeners are the listeners, decoded as far as they use route configurations of
+// ours.
+type listeners struct {
+	decoded  []*listenerv3.Listener // nil where none is used
+	managers [][]manager
+	// idle are the route configurations whose listeners bound silence.
+	idle map[string]bool
+}
+
+// findListeners decodes the listeners that use our route configurations.
+func findListeners(list [][]byte, configs routeConfigs) (*listeners, error) {
+	found := &listeners{
+		decoded: make([]*listenerv3.Listener, len(list)), managers: make([][]manager, len(list)), idle: map[string]bool{},
+	}
+	for i, encoded := range list {
+		l := new(listenerv3.Listener)
+		if err := proto.Unmarshal(encoded, l); err != nil {
+			return nil, fmt.Errorf("listener %d: %w", i, err)
+		}
+		chains := l.FilterChains
+		if l.DefaultFilterChain != nil {
+			chains = append(slices.Clone(chains), l.DefaultFilterChain)
+		}
+		for _, chain := range chains {
+			for _, f := range chain.Filters {
+				packed := f.GetTypedConfig()
+				if packed.GetTypeUrl() != managerType {
+					continue
+				}
+				m := new(hcmv3.HttpConnectionManager)
+				if err := proto.Unmarshal(packed.Value, m); err != nil {
+					return nil, fmt.Errorf("listener %q: %w", l.Name, err)
+				}
+				name := m.GetRds().GetRouteConfigName()
+				if !configs.ours[name] {
+					continue
+				}
+				found.decoded[i] = l
+				found.managers[i] = append(found.managers[i], manager{m, name, packed})
+				if m.StreamIdleTimeout != nil {
+					found.idle[name] = true
+				}
+			}
+		}
+	}
+	return found, nil
+}
+
+// patch adds the filter to the connection managers whose routes go to pools, and
+// returns the other listeners as they were.
+func (l *listeners) patch(list [][]byte, routes map[string]bool, limits xds.Options) ([][]byte, error) {
+	out := slices.Clone(list)
+	for i, managers := range l.managers {
+		changed := false
+		for _, m := range managers {
+			if !routes[m.routes] {
+				continue
+			}
+			if err := patchManager(m.config, limits); err != nil {
+				return nil, fmt.Errorf("listener %q: %w", l.decoded[i].Name, err)
+			}
+			m.packed.Value = encode(m.config)
+			changed = true
+		}
+		if changed {
+			out[i] = encode(l.decoded[i])
+		}
+	}
+	return out, nil
+}
+
+// patchManager adds what pools need: the filter, last before the router, so that
+// whatever may refuse a request has done so; the removal of routing headers before
+// the first route is chosen, after Envoy Gateway's own early changes; and answers in
+// the client's schema.
+func patchManager(m *hcmv3.HttpConnectionManager, limits xds.Options) error {
+	router := slices.IndexFunc(m.HttpFilters, func(f *hcmv3.HttpFilter) bool {
+		return f.Name == routerFilter || strings.HasSuffix(f.GetTypedConfig().GetTypeUrl(), "/envoy.extensions.filters.http.router.v3.Router")
+	})
+	if router < 0 {
+		return fmt.Errorf("route configuration %q: its connection manager has no router", m.GetRds().GetRouteConfigName())
+	}
+	m.HttpFilters = slices.Insert(m.HttpFilters, router, xds.OptionalExtProcFilter(limits))
+	m.EarlyHeaderMutationExtensions = append(m.EarlyHeaderMutationExtensions, xds.StripRoutingHeaders())
+	if m.LocalReplyConfig == nil {
+		m.LocalReplyConfig = xds.LocalReplies(xds.ClusterPrefix)
+	}
+	return nil
+}
