@@ -1,0 +1,165 @@
+package charts
+
+import (
+	"encoding/json"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+// expression is a PromQL expression and where it stands.
+type expression struct{ where, query string }
+
+// expressions are those of the dashboard and of the alerts.
+func expressions(t *testing.T) []expression {
+	t.Helper()
+	var all []expression
+	var board struct {
+		Templating struct {
+			List []struct {
+				Name       string
+				Definition string
+			}
+		}
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal([]byte(readFile(t, chart+"/files/dashboard.json")), &board); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range board.Panels {
+		for _, target := range p.Targets {
+			all = append(all, expression{"panel " + p.Title, target.Expr})
+		}
+	}
+	for _, v := range board.Templating.List {
+		if v.Definition != "" {
+			all = append(all, expression{"variable " + v.Name, v.Definition})
+		}
+	}
+	var alerts struct {
+		Groups []struct {
+			Rules []struct{ Alert, Expr string }
+		}
+	}
+	if err := yaml.Unmarshal([]byte(readFile(t, chart+"/files/alerts.yaml")), &alerts); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range alerts.Groups {
+		for _, r := range g.Rules {
+			all = append(all, expression{"alert " + r.Alert, r.Expr})
+		}
+	}
+	if len(all) < 30 {
+		t.Fatalf("only %d expressions were found", len(all))
+	}
+	return all
+}
+
+// exported are the metrics that a test of package metrics finds exported, with their
+// type and labels.
+func exported(t *testing.T) map[string]struct {
+	kind   string
+	labels []string
+} {
+	t.Helper()
+	all := map[string]struct {
+		kind   string
+		labels []string
+	}{}
+	line := regexp.MustCompile(`^(\S+) (\S+) \{(.*)\}$`)
+	for l := range strings.Lines(readFile(t, "../epp/metrics/testdata/names.txt")) {
+		m := line.FindStringSubmatch(strings.TrimSpace(l))
+		if m == nil {
+			t.Fatalf("cannot read %q", l)
+		}
+		all[m[1]] = struct {
+			kind   string
+			labels []string
+		}{m[2], strings.Split(m[3], ",")}
+	}
+	return all
+}
+
+var (
+	metricName = regexp.MustCompile(`\bllm_d_epp_[a-z0-9_]+`)
+	matcher    = regexp.MustCompile(`([a-z_]+)(?:=~|!~|!=|=)"`)
+	grouping   = regexp.MustCompile(`\bby \(([^)]*)\)`)
+)
+
+// TestExpressionsUseExportedMetrics: a panel or an alert over a metric or a label that
+// does not exist would be empty for ever, and nobody would notice.
+func TestExpressionsUseExportedMetrics(t *testing.T) {
+	known := exported(t)
+	for _, e := range expressions(t) {
+		// Labels that a scrape adds, or the histogram's own.
+		labels := map[string]bool{"le": true, "pod": true, "job": true}
+		for _, name := range metricName.FindAllString(e.query, -1) {
+			family, suffix := name, ""
+			for _, s := range []string{"_bucket", "_sum", "_count"} {
+				if base, ok := strings.CutSuffix(name, s); ok && known[base].kind == "histogram" {
+					family, suffix = base, s
+				}
+			}
+			m, ok := known[family]
+			if !ok {
+				t.Errorf("%s: %s is not exported", e.where, name)
+			}
+			if m.kind == "histogram" && suffix == "" || m.kind == "counter" && !strings.Contains(e.query, "rate(") && !strings.Contains(e.query, "label_values") {
+				t.Errorf("%s: %s is a %s and not used as one", e.where, name, m.kind)
+			}
+			for _, l := range m.labels {
+				labels[l] = true
+			}
+		}
+		var used []string
+		for _, m := range matcher.FindAllStringSubmatch(e.query, -1) {
+			used = append(used, m[1])
+		}
+		for _, m := range grouping.FindAllStringSubmatch(e.query, -1) {
+			used = append(used, strings.Split(m[1], ", ")...)
+		}
+		for _, l := range used {
+			if !labels[l] {
+				t.Errorf("%s: no metric there has a label %s", e.where, l)
+			}
+		}
+		if strings.Count(e.query, "(") != strings.Count(e.query, ")") {
+			t.Errorf("%s: unbalanced parentheses in %s", e.where, e.query)
+		}
+	}
+}
+
+// TestInferencePoolCRDIsVerbatim holds the copy to the module that this one requires.
+func TestInferencePoolCRDIsVerbatim(t *testing.T) {
+	const module, file = "sigs.k8s.io/gateway-api-inference-extension", "inference.networking.k8s.io_inferencepools.yaml"
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}\n{{.Version}}", module).Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	dir, version, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if readFile(t, dir+"/config/crd/bases/"+file) != readFile(t, chart+"/charts/inference-crds/crds/"+file) {
+		t.Error("it is not that of the module")
+	}
+	var meta struct{ Version, AppVersion string }
+	if err := yaml.Unmarshal([]byte(readFile(t, chart+"/charts/inference-crds/Chart.yaml")), &meta); err != nil {
+		t.Fatal(err)
+	}
+	if meta.AppVersion != version || "v"+meta.Version != version {
+		t.Errorf("the chart of the CRD says %+v, the module is %s", meta, version)
+	}
+}
+
+// TestCRDIsInstalledOnlyWhenAsked: most clusters have it already.
+func TestCRDIsInstalledOnlyWhenAsked(t *testing.T) {
+	const key = "CustomResourceDefinition/inferencepools.inference.networking.k8s.io"
+	if mustRender(t, "", "--include-crds")[key] != nil {
+		t.Error("it is rendered by default")
+	}
+	mustRender(t, "crds: {inference: {enabled: true}}", "--include-crds").get(t, key)
+}
