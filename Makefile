@@ -6,8 +6,12 @@ ENVOY   := $(CURDIR)/bin/envoy
 # Tests that need Envoy fail without it when this is set.
 export FAIRWAY_ENVOY ?= $(ENVOY)
 
+# A real kube-apiserver and etcd for the tests; see hack/kube-assets.
+export KUBEBUILDER_ASSETS ?= $(CURDIR)/bin/kube
+IMAGE ?= fairway:dev
+
 # The packages whose tests run under the race detector: those with goroutines.
-CONCURRENT := ./scheduler/... ./pool/... ./extproc/... ./epp/... ./gateway/... ./sim/... ./bench/...
+CONCURRENT := ./scheduler/... ./pool/... ./extproc/... ./epp/... ./aibackend/... ./gateway/... ./sim/... ./bench/...
 FUZZTIME   ?= 3s
 TRACE      ?= examples/traces/sample.jsonl
 
@@ -32,8 +36,13 @@ envoy: $(ENVOY) ## Fetch Envoy into bin/envoy.
 run: build $(ENVOY) ## Start Envoy, simulated vLLM servers and the picker; ARGS="…" adds flags.
 	bin/fairway run $(ARGS)
 
+.PHONY: kube
+kube: ## Build kube-apiserver and etcd for the tests, once.
+	@hack/kube-assets >/dev/null
+
 .PHONY: test
-test: $(ENVOY) ## Run every test, those with real Envoy included, and each fuzz target for a moment.
+test: $(ENVOY) kube ## Run every test that needs no cluster, with real Envoy and kube-apiserver, and each fuzz target for a moment.
+	hack/helm
 	$(GO) test $$($(GO) list ./... | grep -v -e /test/ -e /conformance/ -e /internal/imports)
 	$(GO) test -p 1 -count 1 ./internal/imports ./conformance/... ./test/...
 	hack/fuzz $(FUZZTIME)
@@ -57,6 +66,23 @@ verify: ## Check that generated files and go.mod are up to date.
 	$(GO) mod tidy -diff
 	$(GO) mod verify
 	$(GO) test ./scheduler -run Transcript -count 1
+
+.PHONY: chart
+chart: ## Lint the Helm chart and render it with every set of values.
+	hack/chart-lint
+
+.PHONY: image
+image: ## Build the container image into bin/fairway-image.tar, without docker.
+	$(GO) run ./hack/image --version $(VERSION) --tag $(IMAGE) --output bin/fairway-image.tar
+
+.PHONY: conformance
+conformance: ## Run the GAIE conformance suite in a cluster (KUBECONFIG, kind, or TESTCLUSTER), twice; reports go to conformance/reports.
+	hack/conformance suites
+
+.PHONY: e2e
+e2e: ## Install Fairway in a cluster and run the end-to-end tests and every Kubernetes example.
+	hack/conformance install
+	hack/conformance e2e
 
 .PHONY: bench
 bench: build $(ENVOY) ## Run the benchmarks in the README.

@@ -24,7 +24,7 @@ func newConformanceCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newConformanceEPPCommand())
+	cmd.AddCommand(newConformanceEPPCommand(), newConformanceGAIECommand(), newConformanceGAIEChildCommand())
 	return cmd
 }
 
