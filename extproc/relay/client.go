@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/fairway-ai/fairway/extproc"
@@ -24,7 +25,9 @@ const method = "/" + extproc.ServiceName + "/Process"
 type client struct {
 	address string
 	o       *Options
-	conn    *grpc.ClientConn
+	// conn is replaced when it turns out to lead to somebody else.
+	conn    atomic.Pointer[grpc.ClientConn]
+	creds   credentials.TransportCredentials
 	breaker breaker
 	logs    limiter
 	// ctx ends when the client is closed.
@@ -48,12 +51,26 @@ func newClient(address string, t *TLS, o *Options) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("TLS: %w", err)
 	}
+	c := &client{address: address, o: o, creds: creds}
+	c.logs.now = o.Now
+	c.breaker.now = o.Now
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	conn, err := c.connect()
+	if err != nil {
+		return nil, err
+	}
+	c.conn.Store(conn)
+	return c, nil
+}
+
+// connect makes a connection and begins to establish it.
+func (c *client) connect() (*grpc.ClientConn, error) {
 	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		// Finds a host that vanished, also while requests are held.
 		Enable: true, Idle: 10 * time.Second, Interval: 3 * time.Second, Count: 3,
 	}}
-	conn, err := grpc.NewClient(address,
-		grpc.WithTransportCredentials(creds),
+	conn, err := grpc.NewClient(c.address,
+		grpc.WithTransportCredentials(c.creds.Clone()),
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
 			return dial(ctx, dialer, addr)
 		}),
@@ -73,18 +90,32 @@ func newClient(address string, t *TLS, o *Options) (*client, error) {
 		grpc.WithInitialConnWindowSize(16<<20),
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(codec{}),
-			grpc.MaxCallRecvMsgSize(int(min(o.MaxBodyBytes+(1<<20), 1<<30))),
+			grpc.MaxCallRecvMsgSize(int(min(c.o.MaxBodyBytes+(1<<20), 1<<30))),
 			grpc.MaxCallSendMsgSize(1<<30),
 		))
 	if err != nil {
 		return nil, err
 	}
-	c := &client{address: address, o: o, conn: conn}
-	c.logs.now = o.Now
-	c.breaker.now = o.Now
-	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	conn.Connect()
-	return c, nil
+	return conn, nil
+}
+
+// misled replaces a connection that led to a server which is no picker: a Service's
+// address may, before the cluster has programmed it, lead anywhere, and the connection
+// would stay there. Other requests on it cannot have done better.
+func (c *client) misled(old *grpc.ClientConn) {
+	conn, err := c.connect()
+	if err != nil {
+		return // what it is made of has not changed; the old one will have to do
+	}
+	if !c.conn.CompareAndSwap(old, conn) {
+		_ = conn.Close() // somebody else was faster
+		return
+	}
+	_ = old.Close()
+	if c.ctx.Err() != nil { // closed meanwhile, and maybe the old one instead
+		_ = conn.Close()
+	}
 }
 
 // dial connects to what gRPC's resolvers yield: host:port, or a socket's URL.
@@ -134,7 +165,7 @@ func (c *client) retire() {
 
 func (c *client) close() {
 	c.cancel(errClosed)
-	_ = c.conn.Close() // a second time, which only says so
+	_ = c.conn.Load().Close() // a second time, which only says so
 }
 
 // hold counts n more bytes kept, or reports false when they are too many.

@@ -58,10 +58,11 @@ type exchange struct {
 	finished  bool // the response's last byte was passed
 
 	mu       sync.Mutex
-	held     int64       // bytes kept, as counted
-	queue    []*outgoing // to be sent
-	queued   int         // bytes in it
-	closing  bool        // nothing is to be sent after queue
+	conn     *grpc.ClientConn // of the stream
+	held     int64            // bytes kept, as counted
+	queue    []*outgoing      // to be sent
+	queued   int              // bytes in it
+	closing  bool             // nothing is to be sent after queue
 	stage    stage
 	verdict  verdict
 	reply    reply
@@ -112,7 +113,11 @@ func signal(c chan struct{}) {
 
 // run opens the stream and sends what it is handed until the end.
 func (x *exchange) run() {
-	stream, err := x.client.conn.NewStream(x.ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
+	conn := x.client.conn.Load()
+	x.mu.Lock()
+	x.conn = conn
+	x.mu.Unlock()
+	stream, err := conn.NewStream(x.ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
 	if err != nil {
 		x.end(err)
 	} else {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
@@ -130,7 +132,7 @@ func (x *exchange) decided() (extproc.Change, error) {
 	v := &x.verdict
 	if x.ended && !v.complete() && !(x.err == io.EOF && v.settled()) {
 		err := x.err
-		heard := x.heard
+		heard, conn := x.heard, x.conn
 		x.mu.Unlock()
 		if ctxErr := x.envoy.Err(); ctxErr != nil {
 			x.report(Canceled, "")
@@ -138,8 +140,7 @@ func (x *exchange) decided() (extproc.Change, error) {
 		}
 		r := reasonOf(err)
 		if r == ReasonUnavailable && !heard {
-			x.client.breaker.failure()
-			x.probe = false
+			x.learn(err, conn)
 		}
 		return x.fail(r, err)
 	}
@@ -165,6 +166,32 @@ func (x *exchange) decided() (extproc.Change, error) {
 	}
 	x.report(Picked, "")
 	return c, nil
+}
+
+// learn draws conclusions about the picker from the error of a stream on which it
+// said nothing else.
+func (x *exchange) learn(err error, conn *grpc.ClientConn) {
+	x.probe = false
+	switch {
+	case noPicker(err):
+		x.client.breaker.failure()
+		if conn != nil {
+			x.client.misled(conn)
+		}
+	case status.Code(err) == codes.Unavailable: // the connection, or a picker that says so of itself
+		x.client.breaker.failure()
+	default:
+		// It refuses this request, as some pickers do that have no endpoint for it.
+		x.client.breaker.success()
+	}
+}
+
+// noPicker reports whether an error shows that the server is no picker: it does not
+// know the service, or does not speak gRPC, which gRPC has no code for.
+func noPicker(err error) bool {
+	text := status.Convert(err).Message()
+	return status.Code(err) == codes.Unimplemented ||
+		strings.Contains(text, "unexpected HTTP status code") || strings.Contains(text, "malformed header")
 }
 
 // fail ends the exchange without a verdict, by the pool's failure mode.
