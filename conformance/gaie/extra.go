@@ -13,6 +13,9 @@ import (
 	gatewayfeatures "sigs.k8s.io/gateway-api/pkg/features"
 )
 
+// Each test has a manifest of its own: Envoy Gateway 1.9 gives a route that is deleted
+// and made again at once no status.
+//
 //go:embed extra/*.yaml
 var extraManifests embed.FS
 
@@ -26,7 +29,7 @@ func ExtraTests() []confsuite.ConformanceTest {
 	return []confsuite.ConformanceTest{{
 		ShortName:   "FairwayPickerGoneFailOpen",
 		Description: "A FailOpen pool whose own picker is gone is served without it, and with it again when it is back",
-		Manifests:   []string{"extra/picker_gone.yaml"},
+		Manifests:   []string{"extra/picker_gone_fail_open.yaml"},
 		Features:    needed,
 		Test: pickerGone{
 			route: "fairway-picker-gone-fail-open", gateway: resources.SecondaryGatewayNN,
@@ -38,7 +41,7 @@ func ExtraTests() []confsuite.ConformanceTest {
 	}, {
 		ShortName:   "FairwayPickerGoneFailClose",
 		Description: "A FailClose pool whose own picker is gone answers 503, and serves again when it is back",
-		Manifests:   []string{"extra/picker_gone.yaml"},
+		Manifests:   []string{"extra/picker_gone_fail_close.yaml"},
 		Features:    needed,
 		Test: pickerGone{
 			route: "fairway-picker-gone-fail-close", gateway: resources.PrimaryGatewayNN,

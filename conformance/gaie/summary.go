@@ -3,6 +3,7 @@ package gaie
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -27,11 +28,14 @@ func (r *Result) WriteSummary(w io.Writer) error {
 	if err := tw.Flush(); err != nil {
 		return fmt.Errorf("summary: %w", err)
 	}
-	line := fmt.Sprintf("%d of %d tests of the suite passed", suite, len(r.Suite))
-	if len(r.Extra) > 0 {
-		line += fmt.Sprintf(", and %d of %d of our own", extra, len(r.Extra))
+	var lines []string
+	if len(r.Suite) > 0 || len(r.Extra) == 0 {
+		lines = append(lines, fmt.Sprintf("%d of %d tests of the suite passed", suite, len(r.Suite)))
 	}
-	if _, err := fmt.Fprintln(w, line); err != nil {
+	if len(r.Extra) > 0 {
+		lines = append(lines, fmt.Sprintf("%d of %d of our own passed", extra, len(r.Extra)))
+	}
+	if _, err := fmt.Fprintln(w, strings.Join(lines, ", ")); err != nil {
 		return fmt.Errorf("summary: %w", err)
 	}
 	return nil
