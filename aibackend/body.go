@@ -1,0 +1,112 @@
+package aibackend
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/fairway-ai/fairway/aibackend/chat"
+	"github.com/fairway-ai/fairway/aibackend/internal/inflate"
+)
+
+const (
+	// maxErrorBody bounds the body of a failed response that is kept.
+	maxErrorBody = 1 << 20
+	identity     = "identity"
+)
+
+// input is a provider's body on its way in: decoded, and collected where it has to
+// be whole.
+type input struct {
+	gzip  *inflate.Reader
+	whole []byte
+	limit int
+}
+
+// begin prepares for a body with these headers. It fails for encodings that cannot
+// be decoded.
+func (in *input) begin(h Headers, limit int) *chat.Error {
+	in.limit = limit
+	switch e := strings.ToLower(strings.TrimSpace(h.Get("content-encoding"))); e {
+	case "", identity:
+	case "gzip", "x-gzip":
+		in.gzip = inflate.New()
+	default:
+		return chat.Malformed("the provider", "its content-encoding is %.64q", e)
+	}
+	return nil
+}
+
+// decode gives the decoded bytes of a chunk to fn.
+func (in *input) decode(chunk []byte, end bool, fn func([]byte)) *chat.Error {
+	if in.gzip == nil {
+		if len(chunk) > 0 {
+			fn(chunk)
+		}
+		return nil
+	}
+	if err := in.gzip.Write(chunk, end, fn); err != nil {
+		return chat.Malformed("the provider", "%v", err)
+	}
+	return nil
+}
+
+// collect adds a chunk to the whole.
+func (in *input) collect(chunk []byte, end bool) (err *chat.Error) {
+	over := false
+	err = in.decode(chunk, end, func(b []byte) {
+		if len(in.whole)+len(b) > in.limit {
+			over = true
+			return
+		}
+		if !over {
+			in.whole = append(in.whole, b...)
+		}
+	})
+	if over && err == nil {
+		err = chat.Malformed("the provider", "it is larger than %d bytes", in.limit)
+	}
+	return err
+}
+
+func (in *input) close() {
+	if in.gzip != nil {
+		in.gzip.Close()
+	}
+}
+
+// failedStatus is a failed response's status for the client. A redirect is none of
+// the client's business.
+func failedStatus(status int) int {
+	if status < 400 || status > 599 {
+		return http.StatusBadGateway
+	}
+	return status
+}
+
+// failure is the error for a failed response: the provider's own, or what can be
+// said without it.
+func failure(p provider, status int, m meta, body []byte) *chat.Error {
+	e := p.fail(status, m.errorName, body)
+	if e == nil {
+		e = &chat.Error{Status: status, Message: "the provider answered " + http.StatusText(status)}
+		if text := printable(body); text != "" {
+			e.Message += ": " + text
+		}
+	}
+	return e
+}
+
+// printable is the start of a body that is no JSON, if it is plain text: pages of
+// HTML and binary data help no one.
+func printable(body []byte) string {
+	s := strings.TrimSpace(string(body[:min(len(body), 512)]))
+	if strings.HasPrefix(s, "<") {
+		return ""
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0xfffd {
+			return ' '
+		}
+		return r
+	}, s)
+}
