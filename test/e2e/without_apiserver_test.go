@@ -29,7 +29,9 @@ func apiServer(t *testing.T, verb string) {
 }
 
 // TestAPIServerOutage takes the API server away for a minute, under load: the last
-// state is served, and no request fails.
+// state is served, and no request fails. It is the last test, because everything else
+// in the cluster takes its time to recover: Envoy Gateway may hear half a minute late
+// of what is changed right after.
 func TestAPIServerOutage(t *testing.T) {
 	s := start(t, "pool-with-picker.yaml")
 	mustBeFlawless(t, s.under(t, func() {
