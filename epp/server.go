@@ -29,6 +29,8 @@ import (
 type ServerOptions struct {
 	// Picker answers the requests.
 	Picker *Picker
+	// Wrap, when not nil, is given the picker and returns what answers instead.
+	Wrap func(extproc.Picker) extproc.Picker
 	// ExtProc configures the ext_proc server; its Metrics and Log are filled in.
 	ExtProc extproc.Options
 	// GRPCAddr is where Envoy calls, with TLS when TLS is set.
@@ -93,7 +95,11 @@ func NewServer(o ServerOptions) (*Server, error) {
 	s := &Server{o: o, log: o.Log, health: newHealthServer(), leaving: make(chan struct{})}
 	o.ExtProc.Log = o.Log
 	o.ExtProc.Metrics = o.Metrics
-	s.extproc = extproc.New(&portPicker{o.Picker, &s.ports}, o.ExtProc)
+	var picker extproc.Picker = &portPicker{o.Picker, &s.ports}
+	if o.Wrap != nil {
+		picker = o.Wrap(picker)
+	}
+	s.extproc = extproc.New(picker, o.ExtProc)
 	if err := s.listen(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

@@ -104,7 +104,9 @@ type mutation struct {
 	set    []Header
 	remove []string
 	// destinations, when not empty, is told as dynamic metadata too.
-	destinations    string
+	destinations string
+	// metadata is further dynamic metadata, an encoded google.protobuf.Struct.
+	metadata        []byte
 	clearRouteCache bool
 	// skipResponseBody asks by mode_override for no response body.
 	skipResponseBody bool
@@ -135,8 +137,13 @@ func (e *encoder) trailers(k kind, m *mutation) {
 }
 
 func (e *encoder) tail(m *mutation) {
-	if m.destinations != "" {
-		e.destinationMetadata(m.destinations)
+	if m.destinations != "" || len(m.metadata) > 0 {
+		metadata := e.open(8)
+		if m.destinations != "" {
+			e.destinationMetadata(m.destinations)
+		}
+		e.b = append(e.b, m.metadata...) // its fields are this message's
+		e.close(metadata)
 	}
 	if m.skipResponseBody {
 		// A ProcessingMode of zeros: header modes DEFAULT, body modes NONE.
@@ -166,9 +173,9 @@ func (e *encoder) setHeader(h Header) {
 	e.close(option)
 }
 
-// destinationMetadata encodes {"envoy.lb": {DestinationHeader: destinations}}.
+// destinationMetadata encodes the field {"envoy.lb": {DestinationHeader: destinations}}
+// of a Struct.
 func (e *encoder) destinationMetadata(destinations string) {
-	metadata := e.open(8)
 	entry := e.open(1)
 	e.string(1, metadataNamespace)
 	value := e.open(2)
@@ -182,7 +189,6 @@ func (e *encoder) destinationMetadata(destinations string) {
 	e.close(st)
 	e.close(value)
 	e.close(entry)
-	e.close(metadata)
 }
 
 // messageTimeout encodes an answer that only extends the message timeout.

@@ -30,17 +30,22 @@ func TestEncode(t *testing.T) {
 	// Lengths on both sides of what one, two and three length bytes hold.
 	for _, n := range []int{0, 1, 30, 100, 127, 128, 129, 5000, 16383, 16384, 70000} {
 		v := strings.Repeat("x", n)
+		more, err := proto.Marshal(&structpb.Struct{Fields: map[string]*structpb.Value{"more": structpb.NewStringValue(v)}})
+		if err != nil {
+			t.Fatal(err)
+		}
 		m := &mutation{
 			set:             []Header{{"a", v}, {"b", "\xff\x00"}},
 			remove:          []string{"c", v},
 			destinations:    v + "d",
 			clearRouteCache: true,
+			metadata:        more,
 		}
 		common := &extprocv3.CommonResponse{
 			HeaderMutation:  &extprocv3.HeaderMutation{SetHeaders: options("a", v, "b", "\xff\x00"), RemoveHeaders: []string{"c", v}},
 			ClearRouteCache: true,
 		}
-		metadata, err := structpb.NewStruct(map[string]any{"envoy.lb": map[string]any{DestinationHeader: v + "d"}})
+		metadata, err := structpb.NewStruct(map[string]any{"envoy.lb": map[string]any{DestinationHeader: v + "d"}, "more": v})
 		if err != nil {
 			t.Fatal(err)
 		}

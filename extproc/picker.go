@@ -51,6 +51,26 @@ func NewRequest(headers []Header, hold func(time.Duration) error) *Request {
 	return &Request{headers: &Headers{list: headers}, hold: hold}
 }
 
+// WithHold returns a copy of r whose Hold calls f.
+func (r *Request) WithHold(f func(time.Duration) error) *Request {
+	c := *r
+	c.hold = f
+	return &c
+}
+
+// ClientHeaders calls yield with every header of the request in order, less those
+// that steer gateways, until it returns false.
+func (r *Request) ClientHeaders(yield func(Header) bool) {
+	if r.headers == nil {
+		return
+	}
+	for _, h := range r.headers.list {
+		if !control(h.Name) && !yield(h) {
+			return
+		}
+	}
+}
+
 // Header returns a request header by its lower-case name, "" when absent.
 func (r *Request) Header(name string) string { return r.headers.Get(name) }
 
@@ -73,6 +93,9 @@ type Pick struct {
 	// RemoveHeaders are removed from it.
 	SetHeaders    []Header
 	RemoveHeaders []string
+	// Metadata is dynamic metadata besides the pick: an encoded
+	// google.protobuf.Struct, whose fields are namespaces.
+	Metadata []byte
 	// ResponseHeaders are set on the response to the client.
 	ResponseHeaders []Header
 	// Observer is told of the response; nil when nobody cares.
@@ -94,6 +117,12 @@ type Observer interface {
 	FirstToken(now time.Time)
 	// End reports how it went.
 	End(now time.Time, o Outcome)
+}
+
+// HeaderReader is an Observer that looks at the response's headers. It is called
+// before ResponseHeaders; get returns a header by its lower-case name.
+type HeaderReader interface {
+	ReadHeaders(get func(name string) string)
 }
 
 // Outcome is how a picked request ended.

@@ -276,7 +276,7 @@ func (st *stream) pick(body *scan.Result, ended bool) error {
 	e, buf := st.encode()
 	if k == kindRequestTrailers {
 		// Headers cannot be changed any more, only the metadata counts.
-		e.trailers(k, &mutation{destinations: st.change.destinations})
+		e.trailers(k, &mutation{destinations: st.change.destinations, metadata: st.change.metadata})
 	} else {
 		e.common(k, &st.change)
 	}
@@ -316,6 +316,7 @@ func (st *stream) callPicker() (p Pick, err error) {
 func (st *stream) applyPick(p *Pick) error {
 	c := &st.change
 	c.clearRouteCache = true
+	c.metadata = p.Metadata
 	if p.Destinations != "" {
 		h := Header{DestinationHeader, p.Destinations}
 		if !settable(h) {

@@ -57,6 +57,9 @@ func (st *stream) responseHeaders() error {
 			r.watch = st.srv.observers.Get().(*observe.Observer)
 			r.watch.Reset(r.streamed)
 		}
+		if o, ok := st.observer.(HeaderReader); ok {
+			o.ReadHeaders(h.Get)
+		}
 		st.setResponse(st.observer.ResponseHeaders(st.srv.opts.Now(), r.status, served))
 	} else {
 		// Nobody needs the body. Envoy can be told so only in this arrangement.

@@ -30,8 +30,8 @@ func newConfigValidateCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "validate FILE...",
 		Short: "Explain every mistake in configuration files",
-		Long: `Check files as run and epp would read them: an EndpointPickerConfig, or InferencePool
-objects and endpoints. Every mistake is named with line and field; warnings do not
+		Long: `Check files as run and epp would read them: an EndpointPickerConfig, or AIRoute,
+AIBackend, Secret and InferencePool objects and endpoints. Every mistake is named with line and field; warnings do not
 fail the check. - reads an EndpointPickerConfig from standard input.`,
 		Example: `  fairway config validate fairway.yaml
   fairway config validate epp-config.yaml endpoints.yaml`,
@@ -77,7 +77,10 @@ func validateFile(ctx context.Context, name string, stdin io.Reader) (warnings [
 		return nil, fmt.Errorf("%s: is longer than %d bytes", name, file.MaxSize)
 	}
 	if name != "-" && !isPickerConfig(data) {
-		c, err := file.Load(ctx, name)
+		c, err := fileLoader().Load(ctx, name)
+		if err == nil {
+			err = resolveAI(c)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -60,11 +60,20 @@ func TestExampleTrace(t *testing.T) {
 	}
 }
 
+func TestExampleProviders(t *testing.T) {
+	t.Setenv("OPENAI_API_KEY", "sk-one")
+	t.Setenv("ANTHROPIC_API_KEY", "sk-two")
+	warnings, err := validateFile(t.Context(), filepath.Join(examples, "providers.yaml"), nil)
+	if err != nil || len(warnings) > 0 {
+		t.Errorf("%v, warnings %q", err, warnings)
+	}
+}
+
 // TestExamplesAreTested fails when a file is added that no test above loads.
 func TestExamplesAreTested(t *testing.T) {
 	known := map[string]bool{
 		"README.md": true, "fairway.yaml": true, "two-pools.yaml": true, "endpoints.yaml": true,
-		"epp-config.yaml": true, filepath.Join("traces", "sample.jsonl"): true,
+		"epp-config.yaml": true, "providers.yaml": true, filepath.Join("traces", "sample.jsonl"): true,
 	}
 	for _, pattern := range []string{"*.*", "*/*.*"} {
 		names, err := filepath.Glob(filepath.Join(examples, pattern))

@@ -8,11 +8,9 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,6 +36,7 @@ type runOptions struct {
 	admin         string
 	envoy         string
 	sims          int
+	simsAsked     bool // --sim was given
 	model         string
 	speed         float64
 	failureMode   string
@@ -53,19 +52,26 @@ func newRunCommand() *cobra.Command {
 	var o runOptions
 	cmd := &cobra.Command{
 		Use:   "run",
-		Short: "Run Envoy, the picker and, without a file, simulated model servers",
+		Short: "Run Envoy, the picker, and AI providers or simulated model servers",
 		Long: `Run everything on this machine: Envoy in front, the endpoint picker beside it, and
-the model servers that a file names. Without -f, simulated vLLM servers are started.
+what a file names. Without -f, the AI providers that the environment configures are
+served (OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_API_KEY, AZURE_OPENAI_ENDPOINT,
+AWS_REGION, GOOGLE_CLOUD_PROJECT, GEMINI_API_KEY, COHERE_API_KEY); without any,
+simulated vLLM servers are started.
 
-The file holds InferencePool objects and a list of endpoints, or just such a list.
-Edits are picked up at once; a bad edit is reported, and what was there stays.
+The file holds AIRoute, AIBackend, Secret and InferencePool objects and a list of
+endpoints, or just such a list. Edits are picked up at once; a bad edit is reported,
+and what was there stays.
 
 Ctrl-C lets the requests under way end; a second one does not.`,
 		Example: `  fairway run
+  OPENAI_API_KEY=... ANTHROPIC_API_KEY=... fairway run
+  OPENAI_BASE_URL=http://localhost:11434/v1 fairway run
   fairway run -f fairway.yaml --listen 0.0.0.0:8080
   fairway run --sim 3 --speed 10`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.simsAsked = cmd.Flags().Changed("sim")
 			if err := o.validate(); err != nil {
 				return err
 			}
@@ -73,11 +79,11 @@ Ctrl-C lets the requests under way end; a second one does not.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.file, "file", "f", "", "`file` with InferencePool objects and endpoints")
+	f.StringVarP(&o.file, "file", "f", "", "`file` with AIRoute, AIBackend, Secret and InferencePool objects and endpoints")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:8080", "`address` for clients; port 0 takes a free one")
 	f.StringVar(&o.admin, "admin", "127.0.0.1:9090", "`address` of metrics, health and decisions; empty for none")
 	f.StringVar(&o.envoy, "envoy", "", "`path` of the Envoy binary (default: bin/envoy, then $PATH)")
-	f.IntVar(&o.sims, "sim", 8, "number of simulated servers, without a file")
+	f.IntVar(&o.sims, "sim", 8, "number of simulated servers, without a file and without providers")
 	f.StringVar(&o.model, "model", "sim", "model of the simulated servers")
 	f.Float64Var(&o.speed, "speed", 1, "run the simulated servers this many times as fast")
 	f.StringVar(&o.failureMode, "failure-mode", string(inferencev1.EndpointPickerFailOpen), "FailOpen or FailClose, for the simulated servers")
@@ -134,12 +140,15 @@ func (o *runOptions) run(ctx context.Context, out, errOut io.Writer) error {
 		stop()
 		return errors.Join(err, group.Wait())
 	}
+	ai := aiOf(config)
+	ai.announce(say)
 	r, err := o.start(ctx, config, envoy, log)
 	if err != nil {
 		stop()
 		return errors.Join(err, group.Wait())
 	}
 	group.Go(func() error { return r.set.Run(around) })
+	group.Go(func() error { r.backends.run(around); return nil })
 	serving, stopServing := context.WithCancel(around)
 	defer stopServing()
 	group.Go(func() error { defer stop(); return r.server.Run(serving) })
@@ -152,9 +161,11 @@ func (o *runOptions) run(ctx context.Context, out, errOut io.Writer) error {
 	say("Envoy "+r.gateway.EnvoyVersion()+" is ready", "address", "http://"+addr.String())
 	o.welcome(out, screen, addr, config)
 	if o.file != "" {
-		group.Go(func() error { return file.Watch(around, o.file, r.follow(around, o.file)) })
+		group.Go(func() error { return fileLoader().Watch(around, o.file, r.follow(around, o.file)) })
 	}
-	group.Go(func() error { r.report(around, screen, log); return nil })
+	if len(config.Pools) > 0 || screen == nil {
+		group.Go(func() error { r.report(around, screen, log); return nil })
+	}
 
 	select {
 	case <-ctx.Done():
@@ -190,14 +201,25 @@ func announcer(out io.Writer, log *slog.Logger, terminal bool) func(string, ...a
 	}
 }
 
-// endpoints reads the file, or starts simulated servers.
+// endpoints reads the file, or looks for providers, or starts simulated servers.
 func (o *runOptions) endpoints(ctx, around context.Context, group *errgroup.Group, say func(string, ...any), log *slog.Logger) (*file.Config, error) {
 	if o.file == "" {
+		providers := providersHere(log)
+		if providers != nil && !o.simsAsked {
+			return &file.Config{Other: &aiConfig{rules: providers}}, nil
+		}
 		say(fmt.Sprintf("starting %d simulated vLLM servers", o.sims))
-		return o.startSims(around, group)
+		config, err := o.startSims(around, group)
+		if err == nil && providers != nil {
+			config.Other = &aiConfig{rules: withPool(providers, o.model, config.Pools[0].FullName())}
+		}
+		return config, err
 	}
-	config, err := file.Load(ctx, o.file)
+	config, err := fileLoader().Load(ctx, o.file)
 	if err != nil {
+		return nil, err
+	}
+	if err := resolveAI(config); err != nil {
 		return nil, err
 	}
 	for _, w := range config.Warnings {
@@ -208,22 +230,23 @@ func (o *runOptions) endpoints(ctx, around context.Context, group *errgroup.Grou
 
 // running is what run has started.
 type running struct {
-	set     *epp.PoolSet
-	ring    *explain.Ring
-	metrics *metrics.Metrics
-	server  *epp.Server
-	gateway *standalone.Gateway
-	dir     string
-	socket  string
-	envoy   string
-	log     *slog.Logger
+	set      *epp.PoolSet
+	backends *backends
+	ring     *explain.Ring
+	metrics  *metrics.Metrics
+	server   *epp.Server
+	gateway  *standalone.Gateway
+	dir      string
+	socket   string
+	envoy    string
+	log      *slog.Logger
 
 	mu     sync.Mutex
 	config *file.Config // in use, guarded by mu
 }
 
 // start makes the picker and opens its listeners.
-func (o *runOptions) start(_ context.Context, config *file.Config, envoy string, log *slog.Logger) (_ *running, err error) {
+func (o *runOptions) start(ctx context.Context, config *file.Config, envoy string, log *slog.Logger) (_ *running, err error) {
 	r := &running{envoy: envoy, log: log, ring: explain.NewRing(0)}
 	if r.dir, err = os.MkdirTemp("", "fairway-"); err != nil {
 		return nil, fmt.Errorf("a folder for the picker's socket: %w", err)
@@ -245,9 +268,18 @@ func (o *runOptions) start(_ context.Context, config *file.Config, envoy string,
 	if err := r.set.Apply(config); err != nil {
 		return nil, err
 	}
+	if r.backends, err = newBackends(r.metrics, log); err != nil {
+		return nil, err
+	}
+	ai := aiOf(config)
+	if err := r.backends.add(ctx, ai.rules, ai.secrets); err != nil {
+		return nil, err
+	}
+	r.backends.router.SetRules(ai.rules)
 	r.config = config
 	r.server, err = epp.NewServer(epp.ServerOptions{
-		Picker: picker, ExtProc: extproc.Options{MaxBodyBytes: o.maxBody}, UnixSocket: r.socket, MetricsAddr: o.admin,
+		Picker: picker, Wrap: r.backends.wrap,
+		ExtProc: extproc.Options{MaxBodyBytes: o.maxBody, Foreign: &r.backends.translators}, UnixSocket: r.socket, MetricsAddr: o.admin,
 		DrainTimeout: o.drainTimeout, Metrics: r.metrics, Explain: r.ring, Log: log,
 	})
 	if err != nil {
@@ -265,87 +297,10 @@ func (r *running) launch(ctx context.Context, o *runOptions, config *file.Config
 	r.gateway, err = standalone.Start(ctx, standalone.Options{
 		XDS:   xds.Options{Address: listen, PickerSocket: r.socket, MaxBodyBytes: o.maxBody, AccessLog: o.accessLog},
 		Envoy: r.envoy, Concurrency: o.concurrency, DrainTimeout: o.drainTimeout, Log: r.log,
+		Routing: aiOf(config).rules.Routing(),
 	}, xdsPools(config))
 	if err != nil {
 		return listen, err
 	}
 	return r.gateway.Ready(ctx)
-}
-
-// xdsPools is what Envoy must know of the pools.
-func xdsPools(c *file.Config) []xds.Pool {
-	pools := make([]xds.Pool, 0, len(c.Pools))
-	for i := range c.Pools {
-		p := &c.Pools[i]
-		x := xds.Pool{
-			Name: p.FullName(), FailOpen: p.FailureMode == inferencev1.EndpointPickerFailOpen,
-			HTTP2: p.AppProtocol == inferencev1.AppProtocolH2C,
-		}
-		for _, s := range p.Specs {
-			x.Endpoints = append(x.Endpoints, s.Address)
-		}
-		pools = append(pools, x)
-	}
-	return pools
-}
-
-// follow returns what takes over an edited file.
-func (r *running) follow(ctx context.Context, name string) func(*file.Config, error) {
-	first := true
-	return func(c *file.Config, err error) {
-		if err == nil && first {
-			first = false // what is in use already
-			return
-		}
-		first = false
-		if err == nil {
-			err = r.apply(ctx, c)
-		}
-		if err != nil {
-			r.log.Error("the file is wrong; what was there stays", "file", name, "error", err)
-			return
-		}
-		for _, w := range c.Warnings {
-			r.log.Warn(w)
-		}
-		r.log.Info("the file was taken over", "file", name)
-	}
-}
-
-// apply changes the pools: an endpoint is in Envoy before it is picked, and picked
-// no more before it leaves Envoy.
-func (r *running) apply(ctx context.Context, c *file.Config) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.gateway.Update(ctx, union(xdsPools(c), xdsPools(r.config))); err != nil {
-		return err
-	}
-	if err := r.set.Apply(c); err != nil {
-		return errors.Join(err, r.gateway.Update(ctx, xdsPools(r.config)))
-	}
-	r.config = c
-	return r.gateway.Update(ctx, xdsPools(c))
-}
-
-// union is next with the endpoints and pools of both.
-func union(next, old []xds.Pool) []xds.Pool {
-	at := make(map[string]int, len(next))
-	for i := range next {
-		at[next[i].Name] = i
-	}
-	for _, p := range old {
-		if i, ok := at[p.Name]; ok {
-			next[i].Endpoints = append(next[i].Endpoints, p.Endpoints...)
-		} else {
-			next = append(next, p)
-		}
-	}
-	return next
-}
-
-// drain lets requests end, until a second interrupt.
-func (r *running) drain(ctx context.Context) {
-	again, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	r.gateway.Drain(again)
 }

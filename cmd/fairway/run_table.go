@@ -23,6 +23,10 @@ func (o *runOptions) welcome(out io.Writer, screen *os.File, addr netip.AddrPort
 	if screen == nil {
 		return
 	}
+	if ai := aiOf(config); len(ai.rules.Rules) > 0 {
+		fmt.Fprint(out, ai.tryIt(addr.String()))
+		return
+	}
 	model := o.model
 	if o.file != "" {
 		model = "YOUR-MODEL"

@@ -22,6 +22,9 @@ import (
 type Options struct {
 	// XDS is what Envoy is configured from.
 	XDS xds.Options
+	// Routing is what [Gateway.Update] serves besides the pools at the start;
+	// [Gateway.Route] changes it.
+	Routing xds.Routing
 	// Envoy is the path of the binary; see FindEnvoy.
 	Envoy string
 	// Concurrency is Envoy's number of worker threads; 0 means one per core.
@@ -46,6 +49,9 @@ type Gateway struct {
 	ended sync.WaitGroup
 	stop  context.CancelFunc
 	once  sync.Once
+
+	mu      sync.Mutex
+	routing xds.Routing // guarded by mu
 }
 
 // Start starts Envoy with the given pools and waits until it listens. On error
@@ -56,6 +62,9 @@ func Start(ctx context.Context, o Options, pools []xds.Pool) (_ *Gateway, err er
 	}
 	if o.Stdout == nil {
 		o.Stdout = os.Stdout
+	}
+	if o.XDS.SystemCA == "" {
+		o.XDS.SystemCA = systemCA()
 	}
 	if err := o.XDS.Validate(); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
@@ -73,7 +82,7 @@ func Start(ctx context.Context, o Options, pools []xds.Pool) (_ *Gateway, err er
 	}
 	// The gateway outlives ctx until it has drained.
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	g := &Gateway{o: o, dir: dir, version: version, stop: cancel, control: newControl(background, o.Log)}
+	g := &Gateway{o: o, routing: o.Routing, dir: dir, version: version, stop: cancel, control: newControl(background, o.Log)}
 	defer func() {
 		if err != nil {
 			g.Kill()
@@ -159,9 +168,26 @@ func (g *Gateway) EnvoyVersion() string { return g.version }
 // EnvoyPID is the ID of Envoy's process, 0 while there is none.
 func (g *Gateway) EnvoyPID() int { return g.process.pid() }
 
-// Update changes what Envoy serves. On error the old configuration stays.
+// Update changes the pools that Envoy serves. On error the old configuration stays.
 func (g *Gateway) Update(ctx context.Context, pools []xds.Pool) error {
-	all, err := xds.Resources(g.o.XDS, pools)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.update(ctx, pools, g.routing)
+}
+
+// Route is Update that changes the rules and providers, too.
+func (g *Gateway) Route(ctx context.Context, pools []xds.Pool, r xds.Routing) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.update(ctx, pools, r); err != nil {
+		return err
+	}
+	g.routing = r
+	return nil
+}
+
+func (g *Gateway) update(ctx context.Context, pools []xds.Pool, r xds.Routing) error {
+	all, err := xds.RoutedResources(g.o.XDS, pools, r)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,11 @@
 //   - The pool's cluster sends it to the first endpoint of the list, a retry to the
 //     next, and requests without a list to the least busy of two.
 //
+// With rules ([Routing]), the picker names a rule ([RouteHeader]) instead of a pool. A
+// rule's route has groups of clusters that are tried in order, those of pools and of
+// AI providers. A provider's cluster has an ext_proc filter of its own, which asks the
+// translator about every try and fails closed.
+//
 // Errors that Envoy makes itself are JSON in the schema of the API that was called.
 //
 // Functions are pure and deterministic: the same arguments give the same bytes. The

@@ -9,11 +9,7 @@ import (
 // ExtProcFilter asks the picker for every request. Request bodies are buffered: of
 // Envoy's body modes only that one fails open at every moment. Response bodies are
 // streamed past the picker, which turns that off for responses it need not see.
-func ExtProcFilter(o Options) *hcmv3.HttpFilter { return extProcFilter(o) }
-
-// extProcFilter is ExtProcFilter with further namespaces of metadata that the picker
-// may write.
-func extProcFilter(o Options, more ...string) *hcmv3.HttpFilter {
+func ExtProcFilter(o Options) *hcmv3.HttpFilter {
 	o = o.withDefaults()
 	namespaces := func(names ...string) *extprocv3.MetadataOptions_MetadataNamespaces {
 		return &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: names}

@@ -1,6 +1,8 @@
 package xds
 
 import (
+	"slices"
+
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -89,7 +91,7 @@ func httpFilters(o Options, rules bool) []*hcmv3.HttpFilter {
 		return []*hcmv3.HttpFilter{router}
 	}
 	if rules {
-		return []*hcmv3.HttpFilter{extProcFilter(o, RequestNamespace, OrderNamespace), router}
+		o.MetadataNamespaces = append(slices.Clip(o.MetadataNamespaces), RequestNamespace, OrderNamespace)
 	}
 	return []*hcmv3.HttpFilter{ExtProcFilter(o), router}
 }

@@ -105,7 +105,6 @@ func ProviderCluster(p Provider, o Options) *clusterv3.Cluster {
 	} else {
 		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
 		c.DnsLookupFamily = clusterv3.Cluster_V4_PREFERRED
-		c.RespectDnsTtl = true
 		c.TypedDnsResolverConfig = extension("envoy.network.dns_resolver.cares", &caresv3.CaresDnsResolverConfig{
 			QueryTimeoutSeconds: wrapperspb.UInt64(uint64(dnsTimeout / time.Second)), QueryTries: u32(dnsTries),
 		})

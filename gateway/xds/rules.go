@@ -171,7 +171,7 @@ func ruleRoute(o Options, r *Rule) *routev3.Route {
 	}})
 	x.ResponseHeadersToAdd = []*corev3.HeaderValueOption{{
 		Header:       &corev3.HeaderValue{Key: BackendHeader, Value: "%UPSTREAM_CLUSTER%"},
-		AppendAction: corev3.HeaderValueOption_ADD_IF_ABSENT,
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD, // a server cannot pose as another
 	}}
 	a := x.GetRoute()
 	a.Timeout = seconds(r.Timeout)

@@ -32,8 +32,10 @@ const (
 
 // Config is what a file says.
 type Config struct {
-	// Pools has at least one element.
+	// Pools has at least one element, unless there is something else.
 	Pools []PoolConfig
+	// Other is what Loader.Other found; nil when nothing.
+	Other any
 	// Warnings are what is probably not meant but does no harm, each with file,
 	// line and field.
 	Warnings []string
@@ -66,6 +68,10 @@ type Loader struct {
 	// Debounce is how long Watch waits after a change for the change to be
 	// complete; 0 means 100 ms.
 	Debounce time.Duration
+	// Other, when set, takes what is neither pool nor endpoint out of a file before it
+	// is read: it returns what is left, on the same lines, and what it found, nil when
+	// there is nothing.
+	Other func(name string, data []byte) (rest []byte, found any, err error)
 	// Poll is how often Watch looks at the file although nothing was notified, for
 	// file systems that notify nothing; 0 means 10 s.
 	Poll time.Duration
@@ -107,12 +113,24 @@ func (l *Loader) Parse(ctx context.Context, name string, data []byte) (*Config, 
 	if len(data) > MaxSize {
 		return nil, fmt.Errorf("%s: is larger than %d MiB; split the pools over several gateways", name, MaxSize>>20)
 	}
+	var found any
+	var other error
+	if l.Other != nil {
+		data, found, other = l.Other(name, data)
+	}
 	if err := d.documents(data); err != nil {
-		return nil, err
+		return nil, errors.Join(other, err)
+	}
+	if (found != nil || other != nil) && len(d.pools)+d.lists+len(d.problems) == 0 {
+		if other != nil {
+			return nil, other
+		}
+		return &Config{Other: found}, nil
 	}
 	l.resolve(ctx, d)
 	c := d.config()
-	if err := d.err(); err != nil {
+	c.Other = found
+	if err := errors.Join(other, d.err()); err != nil {
 		return nil, err
 	}
 	return c, nil

@@ -357,6 +357,36 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// What somebody else takes out of a file is not missed.
+func TestOther(t *testing.T) {
+	l := &Loader{Other: func(_ string, data []byte) ([]byte, any, error) {
+		if rest, ok := strings.CutPrefix(string(data), "other\n"); ok {
+			return []byte("\n" + rest), "found", nil
+		}
+		if strings.HasPrefix(string(data), "bad\n") {
+			return nil, nil, errors.New("theirs")
+		}
+		return data, nil, nil
+	}}
+	for text, want := range map[string]string{
+		"other\n": "found 0 pools",
+		"other\nendpoints: [{name: a, address: 10.0.0.1, port: 80}]": "found 1 pools",
+		"endpoints: [{name: a, address: 10.0.0.1, port: 80}]":        "<nil> 1 pools",
+		"bad\n":                         "theirs",
+		"other\nendpoints: [{name: a}]": "f:2: endpoints[0].address: is missing; write the server's IP address\nf:2: endpoints[0].port: is missing; without an InferencePool, which has target ports, every endpoint needs one",
+		"":                              "f: has neither an InferencePool nor endpoints; see the documentation for an example",
+	} {
+		c, err := l.Parse(t.Context(), "f", []byte(text))
+		got := fmt.Sprint(err)
+		if err == nil {
+			got = fmt.Sprintf("%v %d pools", c.Other, len(c.Pools))
+		}
+		if got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}
+
 func TestExamples(t *testing.T) {
 	files, err := filepath.Glob("../../examples/*.yaml")
 	if err != nil {
@@ -367,7 +397,7 @@ func TestExamples(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(string(data), "kind: EndpointPickerConfig") {
+		if s := string(data); strings.Contains(s, "kind: EndpointPickerConfig") || strings.Contains(s, "kind: AIRoute") {
 			continue
 		}
 		c, err := Load(t.Context(), f)

@@ -71,7 +71,7 @@ func startProgram(t *testing.T, args ...string) *program {
 	}
 	go func() { p.done <- p.cmd.Wait() }()
 	eventually(t, "ready", func() error {
-		if !strings.Contains(p.out.String(), "is ready") {
+		if !strings.Contains(p.out.String(), `is ready" address=`) {
 			return fmt.Errorf("not ready")
 		}
 		return nil

@@ -1,0 +1,22 @@
+// Package egress carries requests to AI providers: it finds the rule of a request, and
+// for each try that Envoy makes, puts the request into the provider's API and signs it,
+// and puts the answer back into the API that the client speaks.
+//
+// [Router] stands before the pools' picker. It names the rule in a header, for Envoy's
+// routes, passes over a pool that cannot take the request now, and leaves the request
+// as it is in dynamic metadata ([Namespace]), which no client can write.
+//
+// [Translators] stand behind the ext_proc filter of a provider's cluster, which Envoy
+// runs once for every try. Envoy keeps what a try changed of the headers, so every try
+// is made anew of what the metadata says: path and headers of the client, and no
+// provider's credential. A pool that comes after a provider has such a filter, too,
+// which does no more than that. Bodies are Envoy's copies of the client's.
+//
+// A request that cannot be translated or signed is answered here and never leaves:
+// not in the client's own schema, not without the provider's credential, not with
+// that of another.
+//
+// The package joins aibackend (schemas, translation), aibackend/credentials, airoute
+// and extproc. It never logs a header's value, a body or a credential. Callers:
+// cmd/fairway.
+package egress

@@ -1,0 +1,68 @@
+package egress
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc/mem"
+
+	"github.com/fairway-ai/fairway/extproc"
+)
+
+// restored is a try at a pool after one at a provider: the request goes there as the
+// client sent it, and above all without the provider's credential. It is an
+// extproc.Exchange.
+type restored struct {
+	ctx      context.Context
+	headers  []extproc.Header
+	original Original
+	body     mem.BufferSlice
+}
+
+var errNoOriginal = errors.New("the request before it was changed is not known; nothing is sent")
+
+// RequestHeaders implements extproc.Exchange.
+func (t *restored) RequestHeaders(h extproc.Head) error {
+	t.headers = append(t.headers, h.Headers...)
+	o, ok, err := readOriginal(h.Metadata)
+	if err != nil {
+		return err
+	}
+	if !ok || o.Headers == nil {
+		return errNoOriginal
+	}
+	t.original = o
+	return nil
+}
+
+// RequestBody implements extproc.Exchange.
+func (t *restored) RequestBody(part mem.BufferSlice, _ bool) { t.body = append(t.body, part...) }
+
+// Decide implements extproc.Exchange. The body is Envoy's copy of the client's; saying
+// so again gives it its length back.
+func (t *restored) Decide(func(time.Duration) error) (extproc.Change, error) {
+	out := newOutgoing(t.headers, t.original.Headers)
+	out.Remove("transfer-encoding")
+	c := extproc.Change{BodyChanged: true, Body: t.body}
+	c.SetHeaders, c.RemoveHeaders = out.mutation()
+	t.body = nil
+	return c, nil
+}
+
+// ResponseHeaders implements extproc.Exchange.
+func (*restored) ResponseHeaders(extproc.Head, func(time.Duration) error) extproc.Change {
+	return extproc.Change{}
+}
+
+// ResponseBody implements extproc.Exchange.
+func (*restored) ResponseBody(part mem.BufferSlice, _, _ bool, _ func(time.Duration) error) extproc.Change {
+	part.Free()
+	return extproc.Change{}
+}
+
+// WantsResponse implements extproc.Exchange.
+func (*restored) WantsResponse() (headers, body bool) { return false, false }
+
+// Close implements extproc.Exchange.
+func (t *restored) Close(bool) { t.body.Free() }
