@@ -61,10 +61,15 @@ lint: ## Check formatting, go vet, staticcheck.
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
+.PHONY: generate
+generate: ## Write the generated code of the API types.
+	hack/generate
+
 .PHONY: verify
 verify: ## Check that generated files and go.mod are up to date.
 	$(GO) mod tidy -diff
 	$(GO) mod verify
+	hack/generate --check
 	$(GO) test ./scheduler -run Transcript -count 1
 
 .PHONY: chart
