@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -25,16 +26,22 @@ func main() {
 }
 
 // commandArgs are the arguments of the command line. Where the program is called
-// by another picker's name, as an image's entrypoint, it is one.
+// by another picker's name, as an image's entrypoint, it is one; and also where the
+// arguments are a picker's and name no command, because manifests that put this image
+// in a picker's place give those alone.
 func commandArgs(argv []string) []string {
 	if len(argv) == 0 {
 		return nil
 	}
+	args := argv[1:]
 	switch filepath.Base(argv[0]) {
 	case "epp", "lwepp":
-		return append([]string{"epp"}, argv[1:]...)
+		return append([]string{"epp"}, args...)
 	}
-	return argv[1:]
+	if len(args) > 0 && strings.HasPrefix(args[0], "-") && args[0] != "-h" && args[0] != "--help" {
+		return append([]string{"epp"}, args...)
+	}
+	return args
 }
 
 // ends are the signals that end a command in good order: Ctrl-C, a supervisor's

@@ -11,14 +11,6 @@ import (
 	"github.com/fairway-ai/fairway/gateway/refs"
 )
 
-// failOpen says whether requests go on to the pool while its picker is down. A pool
-// without a reference to a picker has no failure mode of its own: what picks for it
-// is a part of the gateway, and its failure should not be the pool's.
-func failOpen(p *inferencev1.InferencePool) bool {
-	ref := p.Spec.EndpointPickerRef
-	return ref == nil || ref.FailureMode == inferencev1.EndpointPickerFailOpen
-}
-
 // pickerAddress is where the picker of p listens, svc being the Service that p
 // names; nil when there is none. The Service's address is taken rather than its
 // name, so that a picker is found without DNS; a headless Service has only a name.

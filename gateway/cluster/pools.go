@@ -126,7 +126,7 @@ func (p *pools) consult(pool *inferencev1.InferencePool) {
 	if err != nil {
 		address = nowhere
 	}
-	err = p.foreign.Set(key.String(), relay.Picker{Address: address, FailOpen: failOpen(pool), Timeout: p.timeout})
+	err = p.foreign.Set(key.String(), relay.Picker{Address: address, FailOpen: refs.FailOpen(pool), Timeout: p.timeout})
 	if err != nil {
 		p.log.Error("a pool's picker cannot be consulted", "pool", key.String(), "error", err)
 	}

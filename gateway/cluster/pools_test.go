@@ -165,19 +165,3 @@ func TestAPickerOfAnotherKindCannotBeFound(t *testing.T) {
 		t.Error("nobody was told why")
 	}
 }
-
-func TestWithoutAReferenceAPoolFailsOpen(t *testing.T) {
-	for _, c := range []struct {
-		ref  *inferencev1.EndpointPickerRef
-		want bool
-	}{
-		{nil, true},
-		{pickerRef(), false},
-		{pickerRef(func(r *inferencev1.EndpointPickerRef) { r.FailureMode = "" }), false},
-		{pickerRef(func(r *inferencev1.EndpointPickerRef) { r.FailureMode = inferencev1.EndpointPickerFailOpen }), true},
-	} {
-		if got := failOpen(inferencePool(c.ref).Object); got != c.want {
-			t.Errorf("%+v: %v, want %v", c.ref, got, c.want)
-		}
-	}
-}

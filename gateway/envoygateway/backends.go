@@ -119,13 +119,11 @@ func (t *translation) poolShare(ctx context.Context, at rule, b *gatewayv1.HTTPB
 	return poolShare{name: p.Name, changes: c}, "", nil
 }
 
-// envoyPool is a pool as far as Envoy must know it. Without an endpoint picker there
-// is nothing to wait for, so such a pool is open.
+// envoyPool is a pool as far as Envoy must know it.
 func envoyPool(p *inferencev1.InferencePool) xds.Pool {
-	picker := p.Spec.EndpointPickerRef
 	return xds.Pool{
 		Name:     p.Namespace + "/" + p.Name,
-		FailOpen: picker == nil || picker.FailureMode == inferencev1.EndpointPickerFailOpen,
+		FailOpen: refs.FailOpen(p),
 		HTTP2:    p.Spec.AppProtocol == inferencev1.AppProtocolH2C,
 	}
 }

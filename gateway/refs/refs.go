@@ -108,3 +108,11 @@ func orLocal(namespace *gatewayv1.Namespace, local string) string {
 	}
 	return string(*namespace)
 }
+
+// FailOpen is whether requests to the pool go on while its picker is down. A pool
+// without a reference to a picker has no failure mode of its own: what picks for it is
+// a part of the gateway, whose failure should not be the pool's.
+func FailOpen(pool *inferencev1.InferencePool) bool {
+	ref := pool.Spec.EndpointPickerRef
+	return ref == nil || ref.FailureMode == inferencev1.EndpointPickerFailOpen
+}

@@ -205,3 +205,21 @@ func objects[T any, P interface {
 	slices.SortFunc(n, func(a, b types.NamespacedName) int { return slices.Compare([]string{a.String()}, []string{b.String()}) })
 	names(t, n, want...)
 }
+
+func TestFailOpen(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		ref  *inferencev1.EndpointPickerRef
+		want bool
+	}{
+		{"no picker", nil, true},
+		{"the default", &inferencev1.EndpointPickerRef{Name: "picker"}, false},
+		{"FailClose", &inferencev1.EndpointPickerRef{Name: "picker", FailureMode: inferencev1.EndpointPickerFailClose}, false},
+		{"FailOpen", &inferencev1.EndpointPickerRef{Name: "picker", FailureMode: inferencev1.EndpointPickerFailOpen}, true},
+	} {
+		pool := &inferencev1.InferencePool{Spec: inferencev1.InferencePoolSpec{EndpointPickerRef: c.ref}}
+		if got := refs.FailOpen(pool); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
