@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -242,4 +243,21 @@ func (c *cluster) answers(g target) {
 		o := g.send(ctx, httpClient, "are you there?")
 		return o.reason, o.reason == ""
 	})
+}
+
+// notOurs is the exit status of hack/cluster for what it may not do to a cluster that
+// is not its own.
+const notOurs = 3
+
+// onCluster does to the cluster what its API has no word for, see hack/cluster.
+func onCluster(t *testing.T, args ...string) {
+	t.Helper()
+	out, err := exec.Command("../../hack/cluster", args...).CombinedOutput()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == notOurs {
+		t.Skip(strings.TrimSpace(string(out)))
+	}
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", args, err, out)
+	}
 }

@@ -111,40 +111,89 @@ func (c *cluster) restart(d *appsv1.Deployment) {
 	c.rolledOut(d.Namespace, d.Name)
 }
 
-// TestKills removes a pod of each part at once, without grace, under load. A client
-// that is connected to a proxy that dies loses its connection, and an answer that has
-// begun cannot be taken over: those are counted. All else must be served.
+// TestKills removes a pod of each part at once, without grace, under load.
 func TestKills(t *testing.T) {
 	s := start(t, "pool-with-picker.yaml")
 	for _, p := range s.parts() {
 		t.Run(p.name, func(t *testing.T) {
 			s := s.on(t)
-			outcomes := s.under(t, func() {
+			mustLoseLittle(t, p, s.under(t, func() {
 				for i := range p.deployments {
 					s.kill(&p.deployments[i])
 				}
-			})
-			lost := 0
-			for _, o := range outcomes {
-				begun := o.status == 200 && p.name == "model servers"
-				connected := (o.status == 0 || o.status == 200) && p.name == "Envoy"
-				if o.reason == "" {
-					continue
-				}
-				if begun || connected {
-					lost++
-					continue
-				}
-				t.Errorf("a request failed: %s", o.reason)
-			}
-			// Every one in flight may be lost with its server, and one more per client
-			// while it connects anew.
-			if lost > 2*inFlight {
-				t.Errorf("%d requests were lost, of %d in flight", lost, inFlight)
-			}
-			t.Logf("%d requests, %d lost with who served them: %v", len(outcomes), lost, failures(outcomes))
+			}))
 		})
 	}
+}
+
+// TestHardKills kills the processes of one pod of each part with SIGKILL, under load:
+// none of them can say goodbye.
+func TestHardKills(t *testing.T) {
+	s := start(t, "pool-with-picker.yaml")
+	for _, p := range s.parts() {
+		t.Run(p.name, func(t *testing.T) {
+			s := s.on(t)
+			mustLoseLittle(t, p, s.under(t, func() {
+				for i := range p.deployments {
+					s.killHard(&p.deployments[i])
+				}
+			}))
+		})
+	}
+}
+
+// mustLoseLittle checks what came of requests while a pod of a part was killed. A
+// client that is connected to a proxy that dies loses its connection, and an answer
+// that has begun cannot be taken over: those are counted. All else must be served.
+func mustLoseLittle(t *testing.T, p part, outcomes []outcome) {
+	t.Helper()
+	lost := 0
+	for _, o := range outcomes {
+		begun := (o.status == 200 || o.status == 502) && p.name == "model servers"
+		connected := (o.status == 0 || o.status == 200) && p.name == "Envoy"
+		if o.reason == "" {
+			continue
+		}
+		if begun || connected {
+			lost++
+			continue
+		}
+		t.Errorf("a request failed: %s", o.reason)
+	}
+	// Every one in flight may be lost with its server, and one more per client while it
+	// connects anew.
+	if lost > 2*inFlight {
+		t.Errorf("%d requests were lost, of %d in flight", lost, inFlight)
+	}
+	t.Logf("%d requests, %d lost with who served them: %v", len(outcomes), lost, failures(outcomes))
+}
+
+// killHard kills the processes of one of a Deployment's pods, and waits until its
+// containers run again.
+func (c *cluster) killHard(d *appsv1.Deployment) {
+	c.t.Helper()
+	for _, pod := range c.podsOf(c.t.Context(), d) {
+		if !isReady(&pod) {
+			continue
+		}
+		onCluster(c.t, "kill", string(pod.UID))
+		c.eventually("the restart of "+pod.Name, func(ctx context.Context) (string, bool) {
+			var now corev1.Pod
+			if err := c.Get(ctx, client.ObjectKeyFromObject(&pod), &now); err != nil {
+				return err.Error(), false
+			}
+			return fmt.Sprintf("%d restarts, %d before", restarts(&now), restarts(&pod)), restarts(&now) > restarts(&pod) && isReady(&now)
+		})
+		return
+	}
+	c.t.Fatalf("%s has no ready pod", d.Name)
+}
+
+func restarts(p *corev1.Pod) (n int32) {
+	for _, s := range p.Status.ContainerStatuses {
+		n += s.RestartCount
+	}
+	return n
 }
 
 // kill removes one of a Deployment's pods without grace, and waits until it has been
