@@ -16,6 +16,7 @@ const maxName = 512
 
 // call is a request on its way to becoming an Exchange.
 type call struct {
+	api     api
 	client  client
 	query   string
 	headers Headers
@@ -27,7 +28,7 @@ type call struct {
 }
 
 func (c *call) exchange() (Exchange, *chat.Error) {
-	p, err := providerOf(c.backend)
+	p, err := c.api.providerFor(c.backend)
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +65,7 @@ func (c *call) peek() *chat.Error {
 		c.model = c.backend.Model
 	}
 	switch {
+	case c.model == "" && c.api.modelOptional && c.backend.Schema == OpenAI: // Azure finds a deployment by it
 	case c.model == "":
 		return chat.Invalid("model", "must be given")
 	case c.model == "." || c.model == "..": // it may go into a path
@@ -87,7 +89,10 @@ func (c *call) request(p provider, same bool) Request {
 		Stream: c.stream,
 	}
 	r.RemoveHeaders = append(r.RemoveHeaders, clientCredentials[:]...)
-	r.RemoveHeaders = append(r.RemoveHeaders, "content-length", "accept-encoding", "accept")
+	r.RemoveHeaders = append(r.RemoveHeaders, "content-length", "accept-encoding")
+	if c.api.chat { // else the answer may be of any type, and is the client's to choose
+		r.RemoveHeaders = append(r.RemoveHeaders, "accept")
+	}
 	r.Headers = append(r.Headers, Header{"content-type", "application/json"})
 	return r
 }

@@ -1,7 +1,6 @@
 package aibackend
 
 import (
-	"net/http"
 	"strings"
 
 	"github.com/fairway-ai/fairway/aibackend/chat"
@@ -74,21 +73,21 @@ type Exchange interface {
 // NewExchange prepares a try. clientPath is the path the client called, with or
 // without a query; body is the client's whole body, which is not changed and must
 // not change as long as the Exchange's Request is used. The error is for the client:
-// 400 where the request is wrong, 404 where the path is no chat API, 413, and 422
+// 400 where the request is wrong, 404 where the path is no API that is known, 413, and 422
 // where this backend cannot serve it although another might.
 func NewExchange(clientPath string, clientHeaders Headers, body []byte, b Backend) (Exchange, *Error) {
 	path, query, _ := strings.Cut(clientPath, "?")
-	client, known := clientOf(path)
+	a, known := apiOf(path)
 	if !known {
-		return nil, render(client, &chat.Error{
-			Status: http.StatusNotFound, Code: "unknown_path",
-			Message: "no translation is known for the path " + clip(path, 128),
-		})
+		if clientHeaders.Get("anthropic-version") != "" {
+			a.client = anthropicClient{}
+		}
+		return nil, render(a.client, unknownPath(path))
 	}
-	c := &call{client: client, query: query, headers: clientHeaders, body: body, backend: b}
+	c := &call{api: a, client: a.client, query: query, headers: clientHeaders, body: body, backend: b}
 	x, err := c.exchange()
 	if err != nil {
-		return nil, render(client, err)
+		return nil, render(a.client, err)
 	}
 	return x, nil
 }

@@ -44,6 +44,7 @@ const (
 	passBlind  passMode = iota // bytes pass unseen
 	passWhole                  // a whole answer passes and is watched
 	passStream                 // a stream passes and is watched
+	passCount                  // a stream of another API than chat passes and is watched for its usage
 	passStrip                  // a stream passes event by event
 	passFrames                 // the events of InvokeModel's frames become a stream
 	passFailed                 // an error, kept whole to see whose it is
@@ -52,7 +53,7 @@ const (
 func newPassthrough(c *call, p provider) (*passthrough, *chat.Error) {
 	edits := p.edits(c)
 	x := &passthrough{call: c, p: p}
-	if isOpenAI(c.client) && c.stream && !c.backend.NoStreamOptions {
+	if c.api.chat && isOpenAI(c.client) && c.stream && !c.backend.NoStreamOptions {
 		if edit, err := includeUsage(c.body); err != nil {
 			return nil, err
 		} else if edit.Key != "" {
@@ -134,6 +135,8 @@ func (x *passthrough) Response(status int, h Headers) Head {
 		head.Remove = []string{"content-length", "content-encoding"}
 	case unknown:
 		x.mode = passBlind
+	case got == "text/event-stream" && !x.call.api.chat:
+		x.mode = passCount
 	case got == "text/event-stream":
 		x.mode = passStream
 		if x.strip {
@@ -174,6 +177,8 @@ func (x *passthrough) Body(chunk []byte, end bool) ([]byte, *Error) {
 			x.setUsage(x.member.Value())
 		}
 		return chunk, nil
+	case passCount:
+		return x.counted(chunk, end)
 	case passFrames:
 		return x.framed(chunk, end)
 	case passStrip:

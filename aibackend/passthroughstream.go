@@ -8,11 +8,39 @@ import (
 	"github.com/fairway-ai/fairway/aibackend/internal/fields"
 	"github.com/fairway-ai/fairway/aibackend/internal/jsonx"
 	"github.com/fairway-ai/fairway/aibackend/internal/sse"
+	"github.com/fairway-ai/fairway/aibackend/openai"
 )
 
 // see watches an event that has passed.
 func (x *passthrough) see(e sse.Event) error {
 	x.watch.Event(e.Data)
+	return nil
+}
+
+// counted watches a stream that passes whatever it says, and however it ends: its end
+// has no mark that all of these APIs share.
+func (x *passthrough) counted(chunk []byte, end bool) ([]byte, *Error) {
+	// What cannot be read is the client's to find out: it gets the same bytes.
+	_ = x.in.decode(chunk, end, func(b []byte) { _ = x.events.Write(b, x.count) })
+	if !end {
+		return chunk, nil
+	}
+	_ = x.events.Close(x.count)
+	if x.err == nil {
+		return chunk, nil
+	}
+	return chunk, render(x.call.client, x.err)
+}
+
+// count takes the usage of an event that has passed, and the failure it tells of.
+func (x *passthrough) count(e sse.Event) error {
+	usage, err := openai.ReadEvent(e.Data)
+	if usage.Known {
+		x.usage = usage
+	}
+	if err != nil && x.err == nil {
+		x.err = err
+	}
 	return nil
 }
 

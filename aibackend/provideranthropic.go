@@ -13,6 +13,8 @@ import (
 	"github.com/fairway-ai/fairway/aibackend/internal/jsonx"
 )
 
+const messages = "/messages"
+
 // anthropicProvider is Anthropic's own API. The clouds' variants embed it.
 type anthropicProvider struct{}
 
@@ -23,7 +25,11 @@ func (anthropicProvider) path(c *call, same bool) string {
 	if same && c.query != "" {
 		query = "?" + c.query
 	}
-	return c.backend.prefix("/v1") + "/messages" + query
+	api := messages
+	if same {
+		api = c.api.path
+	}
+	return c.backend.prefix("/v1") + api + query
 }
 
 func (anthropicProvider) headers(c *call, same bool) (set []Header, remove []string) {

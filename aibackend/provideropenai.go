@@ -9,6 +9,11 @@ import (
 	"github.com/fairway-ai/fairway/aibackend/openai"
 )
 
+const (
+	chatCompletions = "/chat/completions"
+	responses       = "/responses"
+)
+
 type openAIProvider struct{ azure bool }
 
 func (openAIProvider) speaks(c client) bool { return isOpenAI(c) }
@@ -19,17 +24,21 @@ func (p openAIProvider) path(c *call, same bool) string {
 		query = "?" + c.query
 	}
 	b := c.backend
+	api := chatCompletions
+	if same {
+		api = c.api.path
+	}
 	if !p.azure {
-		return b.prefix("/v1") + "/chat/completions" + query
+		return b.prefix("/v1") + api + query
 	}
 	if b.Version == "" {
-		return b.prefix("/openai/v1") + "/chat/completions"
+		return b.prefix("/openai/v1") + api
 	}
-	deployment := b.Deployment
-	if deployment == "" {
-		deployment = c.model
+	query = "?api-version=" + url.QueryEscape(b.Version)
+	if api == responses { // takes the deployment from the body
+		return b.prefix("/openai") + api + query
 	}
-	return b.prefix("/openai") + "/deployments/" + url.PathEscape(deployment) + "/chat/completions?api-version=" + url.QueryEscape(b.Version)
+	return b.prefix("/openai") + "/deployments/" + url.PathEscape(p.wireModel(c)) + api + query
 }
 
 func (p openAIProvider) headers(_ *call, same bool) (set []Header, remove []string) {
@@ -71,7 +80,11 @@ func (openAIProvider) fail(status int, _ string, body []byte) *chat.Error {
 }
 
 func (p openAIProvider) edits(c *call) []jsonx.Edit {
-	return []jsonx.Edit{{Key: "model", Value: quoted(p.wireModel(c))}}
+	model := p.wireModel(c)
+	if model == "" { // left to the provider
+		return nil
+	}
+	return []jsonx.Edit{{Key: "model", Value: quoted(model)}}
 }
 
 // eventReader reads the data of one server-sent event after another.

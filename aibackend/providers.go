@@ -64,26 +64,17 @@ func providerOf(b Backend) (provider, *chat.Error) {
 	}
 }
 
-// CanTranslate reports whether chat requests in the schema of clients of this path
-// can be served by backends of this schema. It is for the validation of
-// configurations, and false exactly where NewExchange would always fail.
+// CanTranslate reports whether requests for this path, with or without a query, can
+// be served by backends of this schema, translated or unchanged. It is for the
+// validation of configurations, and false exactly where NewExchange would always
+// fail.
 func CanTranslate(clientPath string, s Schema) bool {
-	if _, ok := clientOf(clientPath); !ok {
+	a, ok := apiOf(clientPath)
+	if !ok {
 		return false
 	}
-	_, err := providerOf(Backend{Schema: s})
+	_, err := a.providerFor(Backend{Schema: s})
 	return err == nil
-}
-
-func clientOf(path string) (client, bool) {
-	path, _, _ = strings.Cut(path, "?")
-	switch {
-	case strings.HasSuffix(path, "/chat/completions"):
-		return openAIClient{}, true
-	case strings.HasSuffix(path, "/messages"):
-		return anthropicClient{}, true
-	}
-	return openAIClient{}, false
 }
 
 func isOpenAI(c client) bool    { _, ok := c.(openAIClient); return ok }

@@ -1,6 +1,7 @@
 // Package openai reads and writes OpenAI's chat completions: as a client's schema
 // (ParseRequest, AppendResponse, StreamWriter, AppendError) and as a provider's
-// (AppendRequest, ParseResponse, StreamReader, ParseError).
+// (AppendRequest, ParseResponse, StreamReader, ParseError). Of the answers of other APIs,
+// which only pass, it reads the usage and the failures (ParseUsage, ReadEvent).
 //
 // OpenAI's schema has no place for signed reasoning. It is carried as other gateways
 // and the servers of open models do: the text as reasoning_content, and the blocks

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 
@@ -10,29 +11,40 @@ import (
 
 const provider = "the OpenAI backend"
 
+// wireUsage has the names of the older APIs and those of the newer ones, such as
+// responses.
 type wireUsage struct {
-	PromptTokens     int64 `json:"prompt_tokens"`
-	CompletionTokens int64 `json:"completion_tokens"`
-	PromptDetails    *struct {
-		CachedTokens     int64 `json:"cached_tokens"`
-		CacheWriteTokens int64 `json:"cache_write_tokens"`
-	} `json:"prompt_tokens_details"`
-	CompletionDetails *struct {
-		ReasoningTokens int64 `json:"reasoning_tokens"`
-	} `json:"completion_tokens_details"`
+	PromptTokens      int64              `json:"prompt_tokens"`
+	CompletionTokens  int64              `json:"completion_tokens"`
+	PromptDetails     *promptDetails     `json:"prompt_tokens_details"`
+	CompletionDetails *completionDetails `json:"completion_tokens_details"`
+
+	InputTokens   int64              `json:"input_tokens"`
+	OutputTokens  int64              `json:"output_tokens"`
+	InputDetails  *promptDetails     `json:"input_tokens_details"`
+	OutputDetails *completionDetails `json:"output_tokens_details"`
 }
 
-// ParseUsage reads a usage object. It is zero for anything else.
+type promptDetails struct {
+	CachedTokens     int64 `json:"cached_tokens"`
+	CacheWriteTokens int64 `json:"cache_write_tokens"`
+}
+
+type completionDetails struct {
+	ReasoningTokens int64 `json:"reasoning_tokens"`
+}
+
+// ParseUsage reads a usage object of any of the APIs. It is zero for anything else.
 func ParseUsage(v []byte) (u chat.Usage) {
 	var w *wireUsage
 	if json.Unmarshal(v, &w) != nil || w == nil {
 		return u
 	}
-	u = chat.Usage{Input: w.PromptTokens, Output: w.CompletionTokens, Known: true}
-	if d := w.PromptDetails; d != nil {
+	u = chat.Usage{Input: cmp.Or(w.PromptTokens, w.InputTokens), Output: cmp.Or(w.CompletionTokens, w.OutputTokens), Known: true}
+	if d := cmp.Or(w.PromptDetails, w.InputDetails); d != nil {
 		u.Cached, u.CacheWrite = d.CachedTokens, d.CacheWriteTokens
 	}
-	if d := w.CompletionDetails; d != nil {
+	if d := cmp.Or(w.CompletionDetails, w.OutputDetails); d != nil {
 		u.Reasoning = d.ReasoningTokens
 	}
 	return u

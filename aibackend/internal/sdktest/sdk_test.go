@@ -34,6 +34,10 @@ func TestProviderRequestsAreValid(t *testing.T) {
 		t.Run(tr.File, func(t *testing.T) {
 			switch schema {
 			case aibackend.OpenAI, aibackend.AzureOpenAI:
+				if p := otherParams(r.Request.Path); p != nil {
+					roundTrip(t, r.Request.Body, p, "stream")
+					return
+				}
 				var p openai.ChatCompletionNewParams
 				roundTrip(t, r.Request.Body, &p, "stream", "tool_choice")
 				// The SDK cannot read its own union of choices.
@@ -42,6 +46,10 @@ func TestProviderRequestsAreValid(t *testing.T) {
 					roundTrip(t, choice, &p)
 				}
 			case aibackend.Anthropic, aibackend.AWSAnthropic, aibackend.GCPAnthropic:
+				if p := otherParams(r.Request.Path); p != nil {
+					roundTrip(t, r.Request.Body, p)
+					return
+				}
 				var p anthropic.MessageNewParams
 				roundTrip(t, r.Request.Body, &p, "stream", "anthropic_version", "anthropic_beta")
 			case aibackend.AWSBedrock:
