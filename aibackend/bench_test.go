@@ -113,6 +113,9 @@ func BenchmarkEvent(b *testing.B) {
 // TestEventsAllocateLittle: the translation of a piece of text allocates nothing,
 // but for Gemini, whose events are decoded.
 func TestEventsAllocateLittle(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector allocates")
+	}
 	for _, c := range benched {
 		x, event := streaming(t, c.path, c.schema)
 		want := 0.0

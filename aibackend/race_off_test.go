@@ -1,0 +1,5 @@
+//go:build !race
+
+package aibackend_test
+
+const raceDetector = false
