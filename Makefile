@@ -11,7 +11,7 @@ export KUBEBUILDER_ASSETS ?= $(CURDIR)/bin/kube
 IMAGE ?= fairway:dev
 
 # The packages whose tests run under the race detector: those with goroutines.
-CONCURRENT := ./scheduler/... ./pool/... ./extproc/... ./epp/... ./aibackend/... ./gateway/... ./sim/... ./bench/...
+CONCURRENT := ./scheduler/... ./pool/... ./extproc/... ./epp/... ./aibackend/credentials/... ./gateway/... ./sim/... ./bench/...
 FUZZTIME   ?= 3s
 TRACE      ?= examples/traces/sample.jsonl
 
