@@ -72,7 +72,9 @@ func (s setup) parts() []part {
 		{"model servers", []appsv1.Deployment{s.deployment("fairway-examples", "qwen")}},
 		{"picker", []appsv1.Deployment{s.deployment("fairway-examples", "qwen-epp")}},
 		{"gateway", s.deployments(systemNamespace(), map[string]string{"app.kubernetes.io/component": "gateway"})},
-		{"Envoy", s.deployments("", map[string]string{"gateway.envoyproxy.io/owning-gateway-name": "ai"})},
+		{"Envoy", s.deployments("", map[string]string{
+			"gateway.envoyproxy.io/owning-gateway-name": "ai", "gateway.envoyproxy.io/owning-gateway-namespace": "fairway-examples",
+		})},
 	}
 }
 
