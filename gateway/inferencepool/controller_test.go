@@ -75,12 +75,15 @@ func TestParentsFollowRoutes(t *testing.T) {
 	want := []string{
 		"one Normal Accepted", "two Normal Accepted", "one Warning HTTPRouteNotAccepted", "one Normal Detached", "two Normal Detached",
 	}
-	got := w.events.of(w.in("p"))
-	slices.Sort(got)
 	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		t.Errorf("events %q, want %q", got, want)
-	}
+	w.eventually(func() error { // an event comes after what it tells of
+		got := w.events.of(w.in("p"))
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			return fmt.Errorf("events %q, want %q", got, want)
+		}
+		return nil
+	})
 }
 
 // Events reach the API server, however long names are.
