@@ -41,11 +41,10 @@ kube: ## Build kube-apiserver and etcd for the tests, once.
 	@hack/kube-assets >/dev/null
 
 .PHONY: test
-test: $(ENVOY) kube ## Run every test that needs no cluster, with real Envoy and kube-apiserver, and each fuzz target for a moment.
+test: $(ENVOY) kube ## Run every test that needs no cluster, with real Envoy and kube-apiserver, and what fuzzing has found.
 	hack/helm
 	$(GO) test $$($(GO) list ./... | grep -v -e /test/ -e /conformance/ -e /internal/imports)
 	$(GO) test -p 1 -count 1 ./internal/imports ./conformance/... ./test/...
-	hack/fuzz $(FUZZTIME)
 
 .PHONY: race
 race: $(ENVOY) ## Run the tests of the concurrent packages under the race detector.

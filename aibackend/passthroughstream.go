@@ -116,6 +116,9 @@ func (x *passthrough) tell(out []byte) ([]byte, *Error) {
 
 // appendEvent writes an event of InvokeModel's stream as Anthropic's own API does.
 func (x *passthrough) appendEvent(data []byte) {
+	if x.err != nil {
+		return // what comes after a failure in the same chunk is as lost as what comes later
+	}
 	kind, _ := jsonx.Unquote(fields.Member(data, "type"))
 	if jsonx.Valid(data) != nil || strings.ContainsAny(kind, "\r\n") {
 		return // read as a failure next
