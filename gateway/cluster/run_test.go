@@ -98,6 +98,11 @@ func startProcess(t testing.TB) *process {
 	go func() { p.ended <- Run(ctx, p.o) }()
 	t.Cleanup(stop)
 	eventually(t, "the gateway becomes ready", func() error {
+		select {
+		case err := <-p.ended:
+			t.Fatalf("the process ended with %v", err)
+		default:
+		}
 		r, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/readyz", p.o.MetricsPort))
 		if err != nil {
 			return err

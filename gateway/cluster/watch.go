@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -56,8 +57,12 @@ func newManager(o *Options) (manager.Manager, error) {
 		Scheme:  scheme,
 		Cache:   options,
 		Metrics: metricsserver.Options{BindAddress: "0"},
-		// Waiting for a definition or for permission is not a reason to end.
-		Controller: config.Controller{CacheSyncTimeout: 365 * 24 * time.Hour},
+		Controller: config.Controller{
+			// Waiting for a definition or for permission is not a reason to end.
+			CacheSyncTimeout: 365 * 24 * time.Hour,
+			// There is one manager in a process, but in tests.
+			SkipNameValidation: ptr.To(true),
+		},
 		MapperProvider: func(c *rest.Config, h *http.Client) (meta.RESTMapper, error) {
 			next, err := apiutil.NewDynamicRESTMapper(c, h)
 			if err != nil {
