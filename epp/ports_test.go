@@ -1,50 +1,20 @@
 package epp
 
 import (
-	"bytes"
 	"crypto/tls"
 	"log/slog"
 	"net"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
+	"github.com/fairway-ai/fairway/internal/testkit"
 	"github.com/fairway-ai/fairway/scheduler"
 )
-
-// freePort is a port nobody listens on.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-// safeLog is a log that may be read while it is written.
-type safeLog struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *safeLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *safeLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // answerAt is what a request without a body gets at a port: a destination, or the
 // body of a refusal.
@@ -73,7 +43,7 @@ func answerAt(t *testing.T, conn *grpc.ClientConn) string {
 func TestPortsNameThePool(t *testing.T) {
 	b := newFakePool(0)
 	b.set([]scheduler.Endpoint{endpoint(9)})
-	var log safeLog
+	var log testkit.Log
 	s := start(t, func(o *Options, so *ServerOptions) {
 		o.Pools = append(o.Pools, Pool{Name: "ns/b", Endpoints: b})
 		so.Log = slog.New(slog.NewTextHandler(&log, nil))
@@ -83,7 +53,7 @@ func TestPortsNameThePool(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = busy.Close() }()
-	first, second := freePort(t), freePort(t)
+	first, second := testkit.FreePort(t), testkit.FreePort(t)
 	dialPort := func(port int) *grpc.ClientConn {
 		return dial(t, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), credentials.NewTLS(&tls.Config{InsecureSkipVerify: true}))
 	}
@@ -122,7 +92,7 @@ func TestPortsNameThePool(t *testing.T) {
 
 func TestPortsCloseWithTheServer(t *testing.T) {
 	s := start(t, nil)
-	port := freePort(t)
+	port := testkit.FreePort(t)
 	s.SetPorts(map[int]string{port: "ns/p"})
 	s.stop()
 	if err := <-s.done; err != nil {

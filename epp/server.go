@@ -39,7 +39,8 @@ type ServerOptions struct {
 	// UnixSocket is the path of a socket where Envoy may call without TLS.
 	UnixSocket string
 	// Services registers what else Envoy calls at GRPCAddr and UnixSocket; nil for
-	// nothing. Their streams are ended when the server begins to drain.
+	// nothing. Streams that last must be ended by their own service when Run's context
+	// ends, or the drain waits for them.
 	Services func(grpc.ServiceRegistrar)
 	// HealthAddr serves gRPC health alone; HealthOnGRPC serves it where Envoy
 	// calls, too.
@@ -67,8 +68,6 @@ type Server struct {
 	extproc  *extproc.Server
 	health   *healthServer
 	draining atomic.Bool
-	// leaving is closed when the server begins to drain.
-	leaving chan struct{}
 
 	ports     ports    // where Envoy calls for one pool each
 	grpc      []served // where Envoy calls
@@ -92,7 +91,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if o.Metrics == nil {
 		o.Metrics = metrics.New(metrics.Options{})
 	}
-	s := &Server{o: o, log: o.Log, health: newHealthServer(), leaving: make(chan struct{})}
+	s := &Server{o: o, log: o.Log, health: newHealthServer()}
 	o.ExtProc.Log = o.Log
 	o.ExtProc.Metrics = o.Metrics
 	var picker extproc.Picker = &portPicker{o.Picker, &s.ports}
@@ -191,37 +190,18 @@ func (s *Server) newGRPC(tc *tls.Config) *grpc.Server {
 	return g
 }
 
-// count counts how ext_proc streams end, and ends others when the server leaves:
-// they would last as long as the proxy, which finds another replica.
+// count counts how ext_proc streams end.
 func (s *Server) count(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	if info.FullMethod != "/"+extproc.ServiceName+"/Process" {
-		ctx, cancel := context.WithCancel(ss.Context())
-		defer cancel()
-		go func() {
-			select {
-			case <-s.leaving:
-				cancel()
-			case <-ctx.Done():
-			}
-		}()
-		return next(srv, endingStream{ss, ctx})
-	}
 	err := next(srv, ss)
-	code := status.FromContextError(err).Code()
-	if st, ok := status.FromError(err); ok {
-		code = st.Code()
+	if info.FullMethod == "/"+extproc.ServiceName+"/Process" {
+		code := status.FromContextError(err).Code()
+		if st, ok := status.FromError(err); ok {
+			code = st.Code()
+		}
+		s.o.Metrics.StreamEnded(code.String())
 	}
-	s.o.Metrics.StreamEnded(code.String())
 	return err
 }
-
-// endingStream is a stream with a context of its own.
-type endingStream struct {
-	grpc.ServerStream
-	ctx context.Context
-}
-
-func (e endingStream) Context() context.Context { return e.ctx }
 
 // admin is what the metrics port serves.
 func (s *Server) admin() http.Handler {
@@ -319,7 +299,6 @@ func (s *Server) Run(ctx context.Context) error {
 // drain ends the servers in good order.
 func (s *Server) drain() {
 	s.draining.Store(true)
-	close(s.leaving)
 	s.health.set(false)
 	ctx, cancel := context.WithTimeout(context.Background(), s.o.DrainTimeout)
 	defer cancel()

@@ -36,7 +36,7 @@ type Options struct {
 
 // ByTool reports whether structured output is asked for by a tool.
 func (o Options) ByTool(f chat.Format) bool {
-	return f.Mode == chat.FormatJSON || f.Mode == chat.FormatSchema && o.FormatByTool
+	return f.ByTool(o.FormatByTool)
 }
 
 // AppendRequest writes a request for a provider. It notes in q what it drops.
@@ -156,11 +156,8 @@ func Schema(t *chat.Tool) []byte {
 
 func appendTools(w *jsonx.Writer, q *chat.Request, o Options) *chat.Error {
 	if o.ByTool(q.Format) {
-		switch {
-		case len(q.Tools) > 0:
-			return q.Refuse(chat.FieldFormat, provider, "it is asked for by a tool, which other tools exclude")
-		case q.Thinking.Wanted():
-			return q.Refuse(chat.FieldFormat, provider, "it is asked for by a forced tool, which reasoning excludes")
+		if err := q.CheckFormatTool(provider); err != nil {
+			return err
 		}
 		appendFormatTool(w, q.Format)
 		return nil
@@ -190,11 +187,7 @@ func appendFormatTool(w *jsonx.Writer, f chat.Format) {
 	w.OpenArrayKey("tools")
 	w.Open()
 	w.String("name", chat.FormatTool)
-	description := "Gives the answer as JSON."
-	if f.Description != "" {
-		description += " " + f.Description
-	}
-	w.String("description", description)
+	w.String("description", f.ToolDescription())
 	if f.Schema == nil {
 		w.Raw("input_schema", []byte(`{"type":"object","additionalProperties":true}`))
 	} else {

@@ -25,7 +25,7 @@ func (o Options) claude() bool {
 
 // ByTool reports whether structured output is asked for by a tool.
 func (o Options) ByTool(f chat.Format) bool {
-	return f.Mode == chat.FormatJSON || f.Mode == chat.FormatSchema && o.FormatByTool
+	return f.ByTool(o.FormatByTool)
 }
 
 // AppendRequest writes a request for a provider. It notes in q what it drops.
@@ -112,11 +112,8 @@ func hasCalls(q *chat.Request) bool {
 
 func appendTools(w *jsonx.Writer, q *chat.Request, o Options) *chat.Error {
 	if o.ByTool(q.Format) {
-		switch {
-		case len(q.Tools) > 0:
-			return q.Refuse(chat.FieldFormat, provider, "it is asked for by a tool, which other tools exclude")
-		case q.Thinking.Wanted():
-			return q.Refuse(chat.FieldFormat, provider, "it is asked for by a forced tool, which reasoning excludes")
+		if err := q.CheckFormatTool(provider); err != nil {
+			return err
 		}
 		appendFormatTool(w, q.Format)
 		return nil
@@ -178,11 +175,7 @@ func appendFormatTool(w *jsonx.Writer, f chat.Format) {
 	w.Open()
 	w.OpenKey("toolSpec")
 	w.String("name", chat.FormatTool)
-	description := "Gives the answer as JSON."
-	if f.Description != "" {
-		description += " " + f.Description
-	}
-	w.String("description", description)
+	w.String("description", f.ToolDescription())
 	w.OpenKey("inputSchema")
 	if f.Schema == nil {
 		w.Raw("json", []byte(`{"type":"object","additionalProperties":true}`))

@@ -181,6 +181,31 @@ type Format struct {
 	Strict      *bool
 }
 
+// ByTool reports whether a provider with forced tools and, unless schemaByTool, with
+// structured output is asked for the format by [FormatTool].
+func (f Format) ByTool(schemaByTool bool) bool {
+	return f.Mode == FormatJSON || f.Mode == FormatSchema && schemaByTool
+}
+
+// ToolDescription is what [FormatTool] is described as.
+func (f Format) ToolDescription() string {
+	if f.Description == "" {
+		return "Gives the answer as JSON."
+	}
+	return "Gives the answer as JSON. " + f.Description
+}
+
+// CheckFormatTool refuses what excludes that the format is asked for by [FormatTool].
+func (q *Request) CheckFormatTool(provider string) *Error {
+	switch {
+	case len(q.Tools) > 0:
+		return q.Refuse(FieldFormat, provider, "it is asked for by a tool, which other tools exclude")
+	case q.Thinking.Wanted():
+		return q.Refuse(FieldFormat, provider, "it is asked for by a forced tool, which reasoning excludes")
+	}
+	return nil
+}
+
 // ThinkingMode says how reasoning is asked for.
 type ThinkingMode uint8
 

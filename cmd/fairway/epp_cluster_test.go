@@ -30,6 +30,7 @@ import (
 	inferencev1 "sigs.k8s.io/gateway-api-inference-extension/api/v1"
 
 	"github.com/fairway-ai/fairway/epp"
+	"github.com/fairway-ai/fairway/internal/testkit"
 	"github.com/fairway-ai/fairway/pool/file"
 	"github.com/fairway-ai/fairway/pool/kube"
 	"github.com/fairway-ai/fairway/pool/kube/kubetest"
@@ -95,14 +96,14 @@ func clusterPool(namespace, name, app, service string, port int) *inferencev1.In
 // runningEPP is fairway epp in this process.
 type runningEPP struct {
 	grpc, health int
-	log          *lockedBuffer
+	log          *testkit.Log
 	stop         context.CancelFunc
 	done         chan error
 }
 
 func startEPP(t *testing.T, args ...string) *runningEPP {
 	t.Helper()
-	r := &runningEPP{grpc: freePort(t), health: freePort(t), log: &lockedBuffer{}, done: make(chan error, 1)}
+	r := &runningEPP{grpc: testkit.FreePort(t), health: testkit.FreePort(t), log: &testkit.Log{}, done: make(chan error, 1)}
 	var ctx context.Context
 	ctx, r.stop = context.WithCancel(context.Background())
 	// Not by the command, which sets the libraries' logger of the whole process.
@@ -236,7 +237,7 @@ func (k *kubeCluster) onePool(t *testing.T) {
 }
 
 func (k *kubeCluster) manyPools(t *testing.T) {
-	first, second := freePort(t), freePort(t)
+	first, second := testkit.FreePort(t), testkit.FreePort(t)
 	k.readyPod(t, "b", "x", "127.2.0.1", "x")
 	k.readyPod(t, "b", "y", "127.2.0.2", "y")
 	k.readyPod(t, "c", "x", "127.3.0.1", "x")
@@ -261,7 +262,7 @@ func (k *kubeCluster) manyPools(t *testing.T) {
 	if !strings.Contains(e.log.String(), "pools name the same port") {
 		t.Errorf("the clash is not reported:\n%s", e.log)
 	}
-	third := freePort(t)
+	third := testkit.FreePort(t)
 	by.Spec.EndpointPickerRef.Port.Number = inferencev1.PortNumber(third)
 	if err := k.Update(t.Context(), by); err != nil {
 		t.Fatal(err)
@@ -324,7 +325,7 @@ func TestReadiness(t *testing.T) {
 }
 
 func TestBadModelsAreReportedOnce(t *testing.T) {
-	var log lockedBuffer
+	var log testkit.Log
 	p, err := epp.New(epp.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -342,7 +343,7 @@ func TestBadModelsAreReportedOnce(t *testing.T) {
 }
 
 func TestLibraryLogs(t *testing.T) {
-	var log lockedBuffer
+	var log testkit.Log
 	now := time.Unix(0, 0)
 	h := &libraryHandler{Handler: slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo}), now: func() time.Time { return now }, said: &saidOnce{at: map[string]time.Time{}}}
 	l := slog.New(h).With("from", "library")

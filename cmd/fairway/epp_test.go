@@ -1,17 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,36 +17,8 @@ import (
 	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/fairway-ai/fairway/internal/logs"
+	"github.com/fairway-ai/fairway/internal/testkit"
 )
-
-// freePort is a port nobody listens on.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-// lockedBuffer is a log that may be read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 func writeEndpoints(t *testing.T, path string, names ...string) {
 	t.Helper()
@@ -80,10 +49,10 @@ func TestEPPRunsFollowsItsFileAndStops(t *testing.T) {
 	dir := t.TempDir()
 	endpoints := filepath.Join(dir, "endpoints.yaml")
 	writeEndpoints(t, endpoints, "a", "b")
-	metricsPort, healthPort := freePort(t), freePort(t)
+	metricsPort, healthPort := testkit.FreePort(t), testkit.FreePort(t)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	var log lockedBuffer
+	var log testkit.Log
 	cmd := newEPPCommand()
 	cmd.SetErr(&log)
 	cmd.SetArgs([]string{

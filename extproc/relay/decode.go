@@ -124,31 +124,34 @@ func (a *answer) reset(to protowire.Number) {
 	*a = answer{to: to, metadata: a.metadata, typed: a.typed, mode: a.mode}
 }
 
-// fields calls each for every field of message b that is bytes, and for no other.
-func fields(b []byte, each func(num protowire.Number, v []byte) error) error {
+// values calls each for every field of message b, with its value as it is encoded.
+func values(b []byte, each func(num protowire.Number, typ protowire.Type, v []byte) error) error {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
 			return errWire
 		}
 		b = b[n:]
-		if typ != protowire.BytesType {
-			if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
-				return errWire
-			}
-			b = b[n:]
-			continue
-		}
-		v, n := protowire.ConsumeBytes(b)
-		if n < 0 {
+		if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
 			return errWire
 		}
-		if err := each(num, v); err != nil {
+		if err := each(num, typ, b[:n]); err != nil {
 			return err
 		}
 		b = b[n:]
 	}
 	return nil
+}
+
+// fields calls each for every field of message b that is bytes, and for no other.
+func fields(b []byte, each func(num protowire.Number, v []byte) error) error {
+	return values(b, func(num protowire.Number, typ protowire.Type, v []byte) error {
+		if typ != protowire.BytesType {
+			return nil
+		}
+		v, _ = protowire.ConsumeBytes(v)
+		return each(num, v)
+	})
 }
 
 // common reads a CommonResponse, but for its body with the generated code.
@@ -207,17 +210,7 @@ func (a *answer) common(b []byte) error {
 }
 
 func (a *answer) bodyMutation(b []byte) error {
-	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return errWire
-		}
-		b = b[n:]
-		if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
-			return errWire
-		}
-		v := b[:n]
-		b = b[n:]
+	return values(b, func(num protowire.Number, typ protowire.Type, v []byte) error {
 		switch {
 		case num == 1 && typ == protowire.BytesType:
 			a.kind = bodyReplaced
@@ -229,26 +222,14 @@ func (a *answer) bodyMutation(b []byte) error {
 		case num == 3 && typ == protowire.BytesType:
 			streamed, _ := protowire.ConsumeBytes(v)
 			a.kind, a.body, a.end = bodyStreamed, nil, false
-			if err := a.streamed(streamed); err != nil {
-				return err
-			}
+			return a.streamed(streamed)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func (a *answer) streamed(b []byte) error {
-	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return errWire
-		}
-		b = b[n:]
-		if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
-			return errWire
-		}
-		v := b[:n]
-		b = b[n:]
+	return values(b, func(num protowire.Number, typ protowire.Type, v []byte) error {
 		switch {
 		case num == 1 && typ == protowire.BytesType:
 			a.body, _ = protowire.ConsumeBytes(v)
@@ -256,8 +237,8 @@ func (a *answer) streamed(b []byte) error {
 			on, _ := protowire.ConsumeVarint(v)
 			a.end = on != 0
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // immediately checks an ImmediateResponse and keeps it as it is, but for headers that

@@ -23,7 +23,8 @@ type hookServer struct {
 
 func (g *gateway) newHooks() (*hookServer, error) {
 	o := &g.o
-	name := certs.ServerNames(o.Service, o.Namespace, o.ClusterDomain)[3]
+	names := certs.ServerNames(o.Service, o.Namespace, o.ClusterDomain)
+	name := names[len(names)-1] // the whole one
 	options := envoygateway.Options{
 		Reader: g.manager.GetClient(), Live: g.manager.GetAPIReader(),
 		EDS:    net.JoinHostPort(name, strconv.Itoa(o.GRPCPort)),
@@ -50,8 +51,7 @@ func (g *gateway) newHooks() (*hookServer, error) {
 
 // run serves until ctx ends, and what is being translated then until around does.
 func (h *hookServer) run(ctx, around context.Context) error {
-	stopped := make(chan struct{})
-	context.AfterFunc(ctx, func() { h.server.GracefulStop(); close(stopped) })
+	context.AfterFunc(ctx, h.server.GracefulStop)
 	context.AfterFunc(around, h.server.Stop)
 	if err := h.server.Serve(h.on); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve: %w", err)

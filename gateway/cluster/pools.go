@@ -79,14 +79,13 @@ func (p *pools) SetPool(k kube.Pool) {
 		x.Endpoints = append(x.Endpoints, e.Address)
 	}
 	p.endpoints.Set(name, eds.Endpoints(x))
+	p.forget(k.Name)
 	if k.Object.Spec.EndpointPickerRef != nil {
-		p.forget(k.Name)
 		p.remember(k.Object)
 		p.own.RemovePool(name)
 		p.consult(k.Object)
 		return
 	}
-	p.forget(k.Name)
 	p.foreign.Delete(name)
 	p.own.SetPool(epp.PoolConfig{Name: name, Created: k.Object.CreationTimestamp.Time, Specs: k.Endpoints})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
@@ -35,6 +34,7 @@ type gateway struct {
 	server  *epp.Server
 	hooks   *hookServer
 	watcher *kube.Watcher
+	synced  chan struct{} // closed when the watcher has told of every pool
 	status  *inferencepool.Controller
 	leader  *leader // nil when this replica leads without asking
 }
@@ -49,7 +49,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.PickerTimeout == 0 {
 		o.PickerTimeout = DefaultPickerTimeout
 	}
-	g := &gateway{o: o}
+	g := &gateway{o: o, synced: make(chan struct{})}
 	if err := g.build(ctx); err != nil {
 		return errors.Join(err, g.close())
 	}
@@ -109,7 +109,7 @@ func (g *gateway) certify(ctx context.Context) error {
 	case o.TLS.Insecure:
 		o.Log.Warn("serving without TLS")
 	case o.TLS.Dir != "":
-		d, err := certs.NewDirectory(certs.DirectoryOptions{Path: o.TLS.Dir, Names: names[3:], Log: o.Log})
+		d, err := certs.NewDirectory(certs.DirectoryOptions{Path: o.TLS.Dir, Names: names[len(names)-1:], Log: o.Log})
 		if err != nil {
 			return fmt.Errorf("certificates: %w", err)
 		}
@@ -188,6 +188,8 @@ func (g *gateway) run(ctx context.Context) error {
 	serving, stopServing := context.WithCancel(ctx)
 	defer stopServing()
 	context.AfterFunc(around, stopServing)
+	// Discovery streams last as long as Envoy, which finds another replica.
+	context.AfterFunc(serving, g.eds.Close)
 	group.Go(func() error {
 		defer stop()
 		return g.server.Run(serving)
@@ -203,13 +205,10 @@ func (g *gateway) becomeReady(ctx context.Context) {
 	if !g.manager.GetCache().WaitForCacheSync(ctx) {
 		return
 	}
-	for tick := time.NewTicker(20 * time.Millisecond); !g.watcher.Synced(); {
-		select {
-		case <-ctx.Done():
-			tick.Stop()
-			return
-		case <-tick.C:
-		}
+	select {
+	case <-ctx.Done():
+		return
+	case <-g.synced:
 	}
 	g.server.SetReady(true)
 	g.o.Log.Info("ready")

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -33,6 +32,7 @@ import (
 	inferencev1 "sigs.k8s.io/gateway-api-inference-extension/api/v1"
 
 	"github.com/fairway-ai/fairway/extproc"
+	"github.com/fairway-ai/fairway/internal/testkit"
 	"github.com/fairway-ai/fairway/pool/kube/kubetest"
 )
 
@@ -82,7 +82,7 @@ func startProcess(t testing.TB) *process {
 		// The API server, not the client, is what is measured.
 		Config: unlimited(env.Config), Namespace: "default", Service: "fairway-gateway", Identity: "a", LeaderElect: true,
 		GatewayController: "gateway.envoyproxy.io/gatewayclass-controller", TLS: TLSOptions{Insecure: true},
-		GRPCPort: freePort(t), ExtensionPort: freePort(t), MetricsPort: freePort(t),
+		GRPCPort: testkit.FreePort(t), ExtensionPort: testkit.FreePort(t), MetricsPort: testkit.FreePort(t),
 		DrainTimeout: 5 * time.Second, MaxHold: time.Second, MaxBodyBytes: 1 << 20,
 		Log: slog.New(slog.DiscardHandler),
 	}}
@@ -125,16 +125,6 @@ func unlimited(c *rest.Config) *rest.Config {
 	c = rest.CopyConfig(c)
 	c.QPS = -1
 	return c
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // pool creates InferencePool default/NAME over the pods with label app=NAME.

@@ -116,7 +116,7 @@ func (g *gateway) watch(ctx context.Context) error {
 		return &svc
 	}
 	var err error
-	g.watcher, err = kube.New(informers, kube.Options{OnSynced: g.eds.Ready, Log: o.Log}, p)
+	g.watcher, err = kube.New(informers, kube.Options{OnSynced: func() { g.eds.Ready(); close(g.synced) }, Log: o.Log}, p)
 	if err != nil {
 		return err
 	}

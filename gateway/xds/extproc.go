@@ -22,16 +22,9 @@ func ExtProcFilter(o Options) *hcmv3.HttpFilter {
 				ClusterName: PickerClusterName,
 			}},
 		},
-		StatPrefix:       "picker",
-		FailureModeAllow: true,
-		ProcessingMode: &extprocv3.ProcessingMode{
-			RequestHeaderMode:   extprocv3.ProcessingMode_SEND,
-			RequestBodyMode:     extprocv3.ProcessingMode_BUFFERED,
-			RequestTrailerMode:  extprocv3.ProcessingMode_SKIP,
-			ResponseHeaderMode:  extprocv3.ProcessingMode_SEND,
-			ResponseBodyMode:    extprocv3.ProcessingMode_STREAMED,
-			ResponseTrailerMode: extprocv3.ProcessingMode_SKIP,
-		},
+		StatPrefix:        "picker",
+		FailureModeAllow:  true,
+		ProcessingMode:    bufferedRequests(),
 		AllowModeOverride: true,
 		// The picker changes no body, so a length that is known stays known.
 		AllowContentLengthHeader: true,
@@ -44,4 +37,17 @@ func ExtProcFilter(o Options) *hcmv3.HttpFilter {
 			ReceivingNamespaces:  namespaces(append([]string{MetadataNamespace}, o.MetadataNamespaces...)...),
 		},
 	})
+}
+
+// bufferedRequests are the body modes of every filter of ours: requests whole, responses
+// as they come.
+func bufferedRequests() *extprocv3.ProcessingMode {
+	return &extprocv3.ProcessingMode{
+		RequestHeaderMode:   extprocv3.ProcessingMode_SEND,
+		RequestBodyMode:     extprocv3.ProcessingMode_BUFFERED,
+		RequestTrailerMode:  extprocv3.ProcessingMode_SKIP,
+		ResponseHeaderMode:  extprocv3.ProcessingMode_SEND,
+		ResponseBodyMode:    extprocv3.ProcessingMode_STREAMED,
+		ResponseTrailerMode: extprocv3.ProcessingMode_SKIP,
+	}
 }
