@@ -25,10 +25,16 @@ type Config struct {
 type Rule struct {
 	// Name is unique, "namespace/route/rule".
 	Name string
+	// Route is the AIRoute it is of, "namespace/route".
+	Route string
 	// Matches are alternatives; without any, every request matches.
 	Matches []Match
-	// Groups are in the order of their priority, none of them empty.
+	// Groups are in the order of their priority, none of them empty. A rule without
+	// any answers 500.
 	Groups [][]Target
+	// Managed says that another control plane configures Envoy, where clusters of
+	// pools have other names.
+	Managed bool
 	// On says what leads to the next group.
 	On Triggers
 	// Attempts is how many groups are tried, the first included; at least 1.
@@ -43,11 +49,12 @@ type Rule struct {
 	Created int64
 }
 
-// Target is one place of a group. Exactly one of Pool and Backend is set.
+// Target is one place of a group.
 type Target struct {
-	// Pool is "namespace/name".
+	// Pool is "namespace/name" of an InferencePool.
 	Pool string
-	// Backend is the name of a Backend.
+	// Backend is the name of a Backend. With Pool, it is that pool, spoken to as the
+	// Backend says; without, a provider.
 	Backend string
 	// Weight is its share within the group; at least 1.
 	Weight uint32
@@ -247,6 +254,8 @@ type Backend struct {
 	Label string
 	// Provider says how to speak to it.
 	Provider aibackend.Backend
+	// Pool is the InferencePool that it is, "namespace/name"; "" for a host.
+	Pool string
 	// Host is a DNS name or an IP address.
 	Host string
 	Port uint16

@@ -28,6 +28,11 @@ const (
 	BackendPrefix = "backend:"
 	// RestorePrefix begins those of a pool that is tried after a provider.
 	RestorePrefix = "restore:"
+	// RoutesPrefix begins, in place of a pool's name, the AIRoutes that a request may
+	// be for, "namespace/name", joined by commas; RulePrefix begins the name of the
+	// one rule that it is for.
+	RoutesPrefix = "routes:"
+	RulePrefix   = "rule:"
 	// RequestNamespace is that of the dynamic metadata with the request as it was
 	// before any try; RequestPathKey is its key of the path.
 	RequestNamespace = "dev.fairway.request"
