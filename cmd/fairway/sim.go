@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"time"
 
@@ -58,6 +59,7 @@ metricsGarbage.`,
 	f.StringVar(&c.Name, "name", "", "name of this server in its answers (default sim-PORT)")
 	f.StringVar(&c.Model, "model", server.DefaultModel, "name of the model to serve")
 	f.Float64Var(&c.Speed, "speed", 1, "run the engine this many times as fast")
+	f.StringVar(&c.APIKey, "api-key", "", "`key` that requests must carry (default VLLM_API_KEY in the environment, where it is no argument for all to see)")
 	f.BoolVar(&c.Echo, "echo", false, "answer with the last user message instead of filler")
 	f.Uint64Var(&c.Seed, "seed", 0, "seed of the choice of requests that --error-rate fails")
 	f.IntVar(&c.MaxModelLen, "max-model-len", 0, "tokens of prompt and answer at most (default what the KV cache holds)")
@@ -88,6 +90,9 @@ metricsGarbage.`,
 
 func (o *simOptions) run(ctx context.Context, errOut io.Writer) error {
 	c := o.config
+	if c.APIKey == "" {
+		c.APIKey = os.Getenv("VLLM_API_KEY")
+	}
 	c.Engine.LoRALoad = o.loraLoadTime
 	c.Failures.StartDelay, c.Failures.MetricsDelay = server.Duration(o.startDelay), server.Duration(o.metricsDelay)
 	var lc net.ListenConfig

@@ -44,6 +44,9 @@ type Config struct {
 	MaxBody int64
 	// Echo answers with the last user message instead of filler.
 	Echo bool
+	// APIKey is what requests below /v1/ must carry, as "Authorization: Bearer KEY" or,
+	// to Anthropic's API, as "x-api-key: KEY"; "" asks for none.
+	APIKey string
 	// Seed drives the choice of requests that fail with Failures.ErrorRate.
 	Seed uint64
 	// Failures are how it misbehaves from the start.

@@ -44,6 +44,8 @@ const (
 // anthropicKinds are Anthropic's names of errors, by status.
 func anthropicKind(status int) string {
 	switch status {
+	case http.StatusUnauthorized:
+		return "authentication_error"
 	case http.StatusNotFound:
 		return "not_found_error"
 	case http.StatusTooManyRequests:

@@ -2,12 +2,14 @@ package server
 
 import (
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -98,7 +100,27 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.notFound(w, r)
 		return
 	}
+	if !s.admits(r) {
+		style := openAIStyle
+		if strings.HasPrefix(r.URL.Path, "/v1/messages") {
+			style = anthropicStyle
+		}
+		style.write(w, &apiError{http.StatusUnauthorized, "AuthenticationError", "the API key is missing or wrong", ""})
+		return
+	}
 	s.mux.ServeHTTP(w, r)
+}
+
+// admits checks the API key as vLLM does, which asks for it below /v1 only.
+func (s *Server) admits(r *http.Request) bool {
+	if s.cfg.APIKey == "" || !strings.HasPrefix(r.URL.Path, "/v1/") {
+		return true
+	}
+	key, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !bearer {
+		key = r.Header.Get("X-Api-Key")
+	}
+	return subtle.ConstantTimeCompare([]byte(key), []byte(s.cfg.APIKey)) == 1
 }
 
 // notFound answers as vLLM does where it has no handler.

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func TestApply(t *testing.T) {
@@ -122,7 +123,8 @@ func FuzzWalk(f *testing.F) {
 		}
 		switch want := want.(type) {
 		case map[string]any:
-			if !reflect.DeepEqual(got, want) {
+			// A key keeps bytes that are no UTF-8, which json replaces.
+			if utf8.Valid(doc) && !reflect.DeepEqual(got, want) {
 				t.Fatalf("%s: got %v", doc, got)
 			}
 		case []any:
