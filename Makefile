@@ -43,8 +43,14 @@ kube: ## Build kube-apiserver and etcd for the tests, once.
 .PHONY: test
 test: $(ENVOY) kube ## Run every test that needs no cluster, with real Envoy and kube-apiserver, and what fuzzing has found.
 	hack/helm
+	hack/pysdk
 	$(GO) test $$($(GO) list ./... | grep -v -e /test/ -e /conformance/ -e /internal/imports)
 	$(GO) test -p 1 -count 1 ./internal/imports ./conformance/... ./test/...
+
+.PHONY: sdk-test
+sdk-test: $(ENVOY) ## Run the tests with Python's SDKs.
+	hack/pysdk
+	$(GO) test -count 1 ./test/sdk
 
 .PHONY: race
 race: $(ENVOY) ## Run the tests of the concurrent packages under the race detector.

@@ -12,7 +12,7 @@ const (
 	AWSAnthropic Schema = "AWSAnthropic" // InvokeModel with Anthropic's messages
 	GCPVertexAI  Schema = "GCPVertexAI"  // Gemini
 	GCPAnthropic Schema = "GCPAnthropic" // rawPredict with Anthropic's messages
-	Cohere       Schema = "Cohere"
+	Cohere       Schema = "Cohere"       // chat at its address for OpenAI's clients, v2/embed, rerank
 )
 
 // Backend says how to speak to one provider.
@@ -22,8 +22,8 @@ type Backend struct {
 	// anthropic-version of Anthropic, AWSAnthropic and GCPAnthropic, and the path's
 	// version ("v1") on GCP. Empty takes the usual one.
 	Version string
-	// PathPrefix replaces the start of the path, "/v1" for OpenAI and Anthropic. It
-	// needs no slash at its end.
+	// PathPrefix replaces the start of the path, "/v1" for OpenAI and Anthropic, and
+	// stands before Cohere's and Bedrock's paths. It needs no slash at its end.
 	PathPrefix string
 	// Model replaces the client's model name when set.
 	Model string

@@ -3,12 +3,14 @@ package aibackend
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/fairway-ai/fairway/aibackend/chat"
 	"github.com/fairway-ai/fairway/aibackend/internal/fields"
 	"github.com/fairway-ai/fairway/aibackend/internal/jsonx"
+	"github.com/fairway-ai/fairway/internal/forms"
 )
 
 // maxName bounds a model's name in bytes, because it may go into a path.
@@ -18,6 +20,7 @@ const maxName = 512
 type call struct {
 	api     api
 	client  client
+	path    string // without its query
 	query   string
 	headers Headers
 	body    []byte
@@ -25,6 +28,7 @@ type call struct {
 
 	model  string
 	stream bool
+	form   *form // nil for JSON
 }
 
 func (c *call) exchange() (Exchange, *chat.Error) {
@@ -35,6 +39,9 @@ func (c *call) exchange() (Exchange, *chat.Error) {
 	if err := c.peek(); err != nil {
 		return nil, err
 	}
+	if from := c.api.turnFor(c.backend.Schema); from != nil {
+		return newTurned(c, p, from)
+	}
 	if p.speaks(c.client) {
 		return newPassthrough(c, p)
 	}
@@ -43,6 +50,20 @@ func (c *call) exchange() (Exchange, *chat.Error) {
 
 // peek reads what is needed of every body: the model and whether to stream.
 func (c *call) peek() *chat.Error {
+	read := c.peekJSON
+	if c.api.form && forms.Is(c.headers.Get("content-type")) {
+		read = c.peekForm
+	}
+	if err := read(); err != nil {
+		return err
+	}
+	if c.backend.Model != "" {
+		c.model = c.backend.Model
+	}
+	return c.checkModel()
+}
+
+func (c *call) peekJSON() *chat.Error {
 	if err := jsonx.Valid(c.body); err != nil {
 		return &chat.Error{
 			Status: http.StatusBadRequest, Code: "invalid_json",
@@ -58,12 +79,10 @@ func (c *call) peek() *chat.Error {
 			c.stream = r.Bool(v)
 		}
 	})
-	if r.Err != nil {
-		return r.Err
-	}
-	if c.backend.Model != "" {
-		c.model = c.backend.Model
-	}
+	return r.Err
+}
+
+func (c *call) checkModel() *chat.Error {
 	switch {
 	case c.model == "" && c.api.modelOptional && c.backend.Schema == OpenAI: // Azure finds a deployment by it
 	case c.model == "":
@@ -93,7 +112,11 @@ func (c *call) request(p provider, same bool) Request {
 	if c.api.chat { // else the answer may be of any type, and is the client's to choose
 		r.RemoveHeaders = append(r.RemoveHeaders, "accept")
 	}
-	r.Headers = append(r.Headers, Header{"content-type", "application/json"})
+	contentType := "application/json"
+	if c.form != nil {
+		contentType = c.form.contentType
+	}
+	r.Headers = append(r.Headers, Header{"content-type", contentType})
 	return r
 }
 
@@ -114,6 +137,8 @@ type meta struct {
 	requestID string
 	// errorName is AWS's name of an error.
 	errorName string
+	// counted is what AWS counted where the body does not tell it.
+	counted chat.Usage
 }
 
 var requestIDHeaders = [...]string{"x-request-id", "request-id", "x-amzn-requestid", "apim-request-id", "x-ms-request-id"}
@@ -125,6 +150,9 @@ func metaOf(h Headers, digest uint64) meta {
 			m.requestID = clip(v, 256)
 			break
 		}
+	}
+	if n, err := strconv.ParseInt(h.Get("x-amzn-bedrock-input-token-count"), 10, 64); err == nil && n >= 0 {
+		m.counted = chat.Usage{Input: n, Known: true}
 	}
 	if t, err := time.Parse(http.TimeFormat, h.Get("date")); err == nil {
 		m.created = t.Unix()

@@ -8,16 +8,21 @@ import (
 
 // client is a schema that clients speak.
 type client interface {
-	parse(body []byte) (*chat.Request, *chat.Error)
-	// response writes a whole answer.
-	response(dst []byte, r *chat.Response, m meta) []byte
-	// stream makes the writer of a streamed answer.
-	stream(q *chat.Request, m meta) writer
 	// fail writes an error, failEvent one inside of a stream.
 	fail(dst []byte, e *chat.Error) []byte
 	failEvent(dst []byte, e *chat.Error) []byte
 	// requestID is the header in which the schema's SDKs look for the request's name.
 	requestID() string
+}
+
+// chatClient is one that has an API for chat.
+type chatClient interface {
+	client
+	parse(body []byte) (*chat.Request, *chat.Error)
+	// response writes a whole answer.
+	response(dst []byte, r *chat.Response, m meta) []byte
+	// stream makes the writer of a streamed answer.
+	stream(q *chat.Request, m meta) writer
 }
 
 // writer writes a streamed answer in a client's schema.

@@ -13,14 +13,15 @@
 // switched on where the client did not, because there is no other way to know what
 // a stream costs; the extra chunk with the usage is then taken out again.
 //
-// OpenAI's other APIs whose requests are JSON (completions, embeddings, responses,
-// images/generations, audio/speech, moderations) and Anthropic's messages/count_tokens
-// are not translated: they pass to the providers that have them, and are refused with
-// 422 for others. Nothing in them is changed but the model's name, no option is
-// switched on, and a stream that is cut passes as it came. Their usage is read in
-// passing where they tell it: from an answer's member usage, and from a stream's
-// events. A failed response is treated as chat's: an error of the schema passes as it
-// is, anything else is told in the schema. Every other path is answered 404.
+// The other APIs (OpenAI's for text, embeddings, images and sound, Anthropic's
+// messages/count_tokens, Cohere's rerank, vLLM's tokenize) pass to the providers that
+// have them. Nothing in them is changed but the model's name, in forms as well; no
+// option is switched on, and a stream that is cut passes as it came. Their usage is
+// read in passing where they tell it: from an answer's member usage or meta, and from
+// a stream's events. A failed response is treated as chat's: an error of the schema
+// passes as it is, anything else is told in the schema. For some providers that have
+// something like them, they are turned into it (see turns.go); for others they are
+// refused with 422. Every other path is answered 404.
 //
 // Every other chat request goes through the neutral form in package chat, which every schema
 // package (openai, anthropic, bedrock, gemini) reads and writes:

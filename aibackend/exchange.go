@@ -84,7 +84,7 @@ func NewExchange(clientPath string, clientHeaders Headers, body []byte, b Backen
 		}
 		return nil, render(a.client, unknownPath(path))
 	}
-	c := &call{api: a, client: a.client, query: query, headers: clientHeaders, body: body, backend: b}
+	c := &call{api: a, client: a.client, path: path, query: query, headers: clientHeaders, body: body, backend: b}
 	x, err := c.exchange()
 	if err != nil {
 		return nil, render(a.client, err)

@@ -146,17 +146,30 @@ func TestTheLastEventCounts(t *testing.T) {
 func TestWhatPassesWhere(t *testing.T) {
 	openAIs := []aibackend.Schema{aibackend.OpenAI, aibackend.AzureOpenAI}
 	table := map[string][]aibackend.Schema{
-		"/v1/chat/completions": allSchemas[:7], "/v1/messages": allSchemas[:7],
-		"/v1/completions": openAIs, "/v1/embeddings": openAIs, "/v1/responses": openAIs,
-		"/v1/images/generations": openAIs, "/v1/audio/speech": openAIs, "/v1/moderations": openAIs[:1],
-		"/v1/messages/count_tokens": {aibackend.Anthropic},
-		"/v1/audio/transcriptions":  nil, "/v1/audio/translations": nil, "/v1/images/edits": nil, "/v1/images/variations": nil,
-		"/v1/rerank": nil, "/v1/messages/batches": nil, "/v1/responses/resp_1": nil, "/": nil, "": nil,
+		"/v1/chat/completions": allSchemas, "/v1/messages": allSchemas,
+		"/v1/completions": openAIs, "/v1/responses": openAIs,
+		"/v1/embeddings":         {aibackend.OpenAI, aibackend.AzureOpenAI, aibackend.AWSBedrock, aibackend.GCPVertexAI, aibackend.Cohere},
+		"/v1/images/generations": {aibackend.OpenAI, aibackend.AzureOpenAI, aibackend.GCPVertexAI},
+		"/v1/images/edits":       openAIs, "/v1/images/variations": openAIs[:1],
+		"/v1/audio/speech": openAIs, "/v1/audio/transcriptions": openAIs, "/v1/audio/translations": openAIs,
+		"/v1/moderations":           openAIs[:1],
+		"/v1/messages/count_tokens": {aibackend.Anthropic, aibackend.AWSAnthropic, aibackend.GCPAnthropic},
+		"/v1/rerank":                {aibackend.OpenAI, aibackend.Cohere, aibackend.AWSBedrock},
+		"/v2/rerank":                {aibackend.OpenAI, aibackend.Cohere, aibackend.AWSBedrock},
+		"/tokenize":                 openAIs[:1], "/detokenize": openAIs[:1],
+		"/v1/messages/batches": nil, "/v1/responses/resp_1": nil, "/v1/files": nil, "/": nil, "": nil,
 	}
+	// A body that every API takes.
+	const all = `{"model":"amazon.titan-embed-text-v1 amazon.rerank-v1","max_tokens":5,"messages":[{"role":"user","content":"hi"}],` +
+		`"input":"x","prompt":"x","query":"x","documents":["x"]}`
 	for _, path := range slices.Sorted(maps.Keys(table)) {
 		for _, s := range allSchemas {
 			want := slices.Contains(table[path], s)
-			x, err := aibackend.NewExchange(path+"?a=b", http.Header{}, []byte(hello), aibackend.Backend{Schema: s})
+			body := all
+			if strings.HasSuffix(path, "/chat/completions") || strings.HasSuffix(path, "/messages") {
+				body = hello
+			}
+			x, err := aibackend.NewExchange(path+"?a=b", http.Header{}, []byte(body), aibackend.Backend{Schema: s})
 			if can := aibackend.CanTranslate(path+"?a=b", s); can != want || (err == nil) != want {
 				t.Errorf("%s to %s: can %t, %v", path, s, can, err)
 			}
@@ -168,7 +181,7 @@ func TestWhatPassesWhere(t *testing.T) {
 			if table[path] == nil {
 				code = 404
 			}
-			if err.Status != code || code == 422 && s != aibackend.Cohere && !strings.Contains(err.Cause.Message, string(s)) {
+			if err.Status != code || code == 422 && !strings.Contains(err.Cause.Message, string(s)) {
 				t.Errorf("%s to %s: %d %v", path, s, err.Status, err)
 			}
 			if anthropic := strings.Contains(path, "/messages"); anthropic != strings.HasPrefix(string(err.Body), `{"type":"error"`) {

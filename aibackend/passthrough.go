@@ -5,6 +5,7 @@ import (
 
 	"github.com/fairway-ai/fairway/aibackend/anthropic"
 	"github.com/fairway-ai/fairway/aibackend/chat"
+	"github.com/fairway-ai/fairway/aibackend/cohere"
 	"github.com/fairway-ai/fairway/aibackend/internal/fields"
 	"github.com/fairway-ai/fairway/aibackend/internal/jsonx"
 	"github.com/fairway-ai/fairway/aibackend/internal/sse"
@@ -51,19 +52,10 @@ const (
 )
 
 func newPassthrough(c *call, p provider) (*passthrough, *chat.Error) {
-	edits := p.edits(c)
 	x := &passthrough{call: c, p: p}
-	if c.api.chat && isOpenAI(c.client) && c.stream && !c.backend.NoStreamOptions {
-		if edit, err := includeUsage(c.body); err != nil {
-			return nil, err
-		} else if edit.Key != "" {
-			edits = append(edits, edit)
-			x.strip = true
-		}
-	}
-	body, e := jsonx.Apply(c.body, edits)
-	if e != nil {
-		return nil, chat.Invalid("body", "%v", e)
+	body, err := x.body(c)
+	if err != nil {
+		return nil, err
 	}
 	x.req = c.request(p, true)
 	set, remove := p.headers(c, true)
@@ -75,6 +67,33 @@ func newPassthrough(c *call, p provider) (*passthrough, *chat.Error) {
 		x.req.Headers = append(x.req.Headers, Header{"accept-encoding", "gzip"})
 	}
 	return x, nil
+}
+
+// body is what is sent: what the client sent, edited.
+func (x *passthrough) body(c *call) ([]byte, *chat.Error) {
+	if c.form != nil {
+		model := c.model
+		if p, ok := x.p.(openAIProvider); ok {
+			model = p.wireModel(c)
+		}
+		return c.form.withModel(c.body, model)
+	}
+	edits := x.p.edits(c)
+	if c.api.chat && isOpenAI(c.client) && c.stream && !c.backend.NoStreamOptions {
+		edit, err := includeUsage(c.body)
+		if err != nil {
+			return nil, err
+		}
+		if edit.Key != "" {
+			edits = append(edits, edit)
+			x.strip = true
+		}
+	}
+	body, e := jsonx.Apply(c.body, edits)
+	if e != nil {
+		return nil, chat.Invalid("body", "%v", e)
+	}
+	return body, nil
 }
 
 // includeUsage is the edit that asks for usage in a stream, none where the client
@@ -146,7 +165,7 @@ func (x *passthrough) Response(status int, h Headers) Head {
 		x.startWatch()
 	case got == "application/json":
 		x.mode = passWhole
-		x.member.Key = "usage"
+		x.member = usageMember(x.call.client, x.p)
 	}
 	return head
 }
@@ -196,11 +215,14 @@ func (x *passthrough) Body(chunk []byte, end bool) ([]byte, *Error) {
 }
 
 func (x *passthrough) setUsage(v []byte) {
-	if isAnthropic(x.call.client) {
+	switch {
+	case isAnthropic(x.call.client):
 		x.usage = anthropic.ParseUsage(v)
-		return
+	case isCohere(x.call.client):
+		x.usage = cohere.ParseUsage(v)
+	default:
+		x.usage = openai.ParseUsage(v)
 	}
-	x.usage = openai.ParseUsage(v)
 }
 
 // failed passes an error on if it is in the client's schema, else writes it there.
@@ -222,6 +244,9 @@ func (x *passthrough) failed(chunk []byte, end bool) ([]byte, *Error) {
 
 // native reports whether the error is in the client's schema.
 func (x *passthrough) native() bool {
+	if isCohere(x.call.client) {
+		return cohere.IsError(x.in.whole)
+	}
 	if isAnthropic(x.call.client) {
 		return anthropic.ParseError(x.status, x.in.whole) != nil && string(fields.Member(x.in.whole, "type")) == `"error"`
 	}

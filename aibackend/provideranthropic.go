@@ -79,6 +79,9 @@ func (anthropicProvider) edits(c *call) []jsonx.Edit {
 type gcpAnthropicProvider struct{ anthropicProvider }
 
 func (gcpAnthropicProvider) path(c *call, _ bool) string {
+	if c.api.path == countTokens {
+		return vertexPath(c.backend, "v1", "anthropic", "count-tokens", "rawPredict")
+	}
 	verb := "rawPredict"
 	if c.stream {
 		verb = "streamRawPredict"
@@ -104,9 +107,13 @@ func (gcpAnthropicProvider) write(q *chat.Request, c *call) ([]byte, bool, *chat
 }
 
 func (gcpAnthropicProvider) edits(c *call) []jsonx.Edit {
+	model := jsonx.Edit{Key: "model"}
+	if c.api.path == countTokens { // the path does not have it
+		model.Value = quoted(c.model)
+	}
 	return []jsonx.Edit{
 		{Key: "anthropic_version", Value: quoted(c.backend.version(anthropic.GCP.Version()))},
-		{Key: "model"},
+		model,
 	}
 }
 

@@ -2,6 +2,7 @@ package aibackend
 
 import (
 	"net/url"
+	"strings"
 
 	"github.com/fairway-ai/fairway/aibackend/chat"
 	"github.com/fairway-ai/fairway/aibackend/internal/jsonx"
@@ -16,7 +17,7 @@ const (
 
 type openAIProvider struct{ azure bool }
 
-func (openAIProvider) speaks(c client) bool { return isOpenAI(c) }
+func (openAIProvider) speaks(c client) bool { return isOpenAI(c) || isCohere(c) }
 
 func (p openAIProvider) path(c *call, same bool) string {
 	query := ""
@@ -29,6 +30,12 @@ func (p openAIProvider) path(c *call, same bool) string {
 		api = c.api.path
 	}
 	if !p.azure {
+		switch {
+		case api == rerank:
+			return b.prefix(c.rerankVersion("/v1")) + api + query
+		case api == tokenize || api == detokenize: // vLLM has them at its root
+			return strings.TrimSuffix(b.prefix("/v1"), "/v1") + api + query
+		}
 		return b.prefix("/v1") + api + query
 	}
 	if b.Version == "" {

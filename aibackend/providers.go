@@ -57,6 +57,8 @@ func providerOf(b Backend) (provider, *chat.Error) {
 		return bedrockProvider{}, nil
 	case GCPVertexAI:
 		return geminiProvider{}, nil
+	case Cohere:
+		return cohereProvider{}, nil
 	}
 	return nil, &chat.Error{
 		Status: http.StatusUnprocessableEntity, Code: "unsupported_by_backend",
@@ -84,7 +86,10 @@ func (b Backend) prefix(usual string) string {
 	if b.PathPrefix == "" {
 		return usual
 	}
-	return "/" + strings.Trim(b.PathPrefix, "/")
+	if p := strings.Trim(b.PathPrefix, "/"); p != "" {
+		return "/" + p
+	}
+	return ""
 }
 
 func (b Backend) version(usual string) string {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/fairway-ai/fairway/aibackend/chat"
+	"github.com/fairway-ai/fairway/aibackend/internal/jsonx"
 )
 
 // mode is what becomes of a response's body.
@@ -17,12 +18,16 @@ const (
 
 // translation is an Exchange between different schemas.
 type translation struct {
-	call *call
-	p    provider
+	call   *call
+	client chatClient // nil with answer
+	p      provider
 	// q is what the answer has to know of the request; its messages are not kept.
 	q      *chat.Request
 	req    Request
 	unwrap bool
+	// answer, if set, makes the client's answer of the provider's. It is for APIs other
+	// than chat.
+	answer func(dst, body []byte, m meta) ([]byte, chat.Usage, *chat.Error)
 
 	status int
 	meta   meta
@@ -38,11 +43,15 @@ type translation struct {
 }
 
 func newTranslation(c *call, p provider) (*translation, *chat.Error) {
-	q, err := c.client.parse(c.body)
+	client, ok := c.client.(chatClient)
+	if !ok {
+		return nil, unknownPath(c.path)
+	}
+	q, err := client.parse(c.body)
 	if err != nil {
 		return nil, err
 	}
-	t := &translation{call: c, p: p}
+	t := &translation{call: c, p: p, client: client}
 	t.q = &chat.Request{Stream: q.Stream, StreamUsage: q.StreamUsage, Digest: q.Digest}
 	body, unwrap, err := p.write(q, c)
 	if err != nil {
@@ -88,7 +97,7 @@ func (t *translation) Response(status int, h Headers) Head {
 		t.mode = modeStream
 		contentType = "text/event-stream"
 		t.reader = t.p.stream(t.event, t.meta, t.unwrap)
-		t.writer = t.call.client.stream(t.q, t.meta)
+		t.writer = t.client.stream(t.q, t.meta)
 	case got == "application/json" && !t.q.Stream:
 		t.mode = modeWhole
 	default:
@@ -137,8 +146,23 @@ func (t *translation) Body(chunk []byte, end bool) ([]byte, *Error) {
 	return t.out, e
 }
 
+func validJSON(body []byte) *chat.Error {
+	if err := jsonx.Valid(body); err != nil {
+		return chat.Malformed("the provider", "%v", err)
+	}
+	return nil
+}
+
 func (t *translation) whole(chunk []byte, end bool) *chat.Error {
 	if err := t.in.collect(chunk, end); err != nil || !end {
+		return err
+	}
+	if t.answer != nil {
+		if err := validJSON(t.in.whole); err != nil {
+			return err
+		}
+		out, usage, err := t.answer(t.out, t.in.whole, t.meta)
+		t.out, t.usage = out, usage
 		return err
 	}
 	r, err := t.p.read(t.in.whole)
@@ -150,7 +174,7 @@ func (t *translation) whole(chunk []byte, end bool) *chat.Error {
 		r.Model = t.call.model
 	}
 	t.usage = r.Usage
-	t.out = t.call.client.response(t.out, r, t.meta)
+	t.out = t.client.response(t.out, r, t.meta)
 	return nil
 }
 

@@ -33,7 +33,7 @@ func TestDocumentedValuesExist(t *testing.T) {
 	}
 	path := regexp.MustCompile("(?:`|--set )((?:" + strings.Join(tops, "|") + `)\.[A-Za-z.]+)\b`)
 	n := 0
-	for _, doc := range []string{"install.md", "monitoring.md", "sizing.md"} {
+	for _, doc := range []string{"install.md", "monitoring.md", "sizing.md", "security.md", "migrate-envoy-ai-gateway.md"} {
 		for _, m := range path.FindAllStringSubmatch(readFile(t, "../docs/"+doc), -1) {
 			n++
 			if !exists(m[1]) {

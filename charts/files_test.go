@@ -2,12 +2,18 @@ package charts
 
 import (
 	"encoding/json"
+	"iter"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/yaml"
+
+	"github.com/fairway-ai/fairway/gateway/egress"
 )
 
 // expression is a PromQL expression and where it stands.
@@ -73,6 +79,21 @@ func exported(t *testing.T) map[string]struct {
 		labels []string
 	}{}
 	line := regexp.MustCompile(`^(\S+) (\S+) \{(.*)\}$`)
+	// Of what is registered here, only the descriptions tell; all are counters or gauges.
+	for d := range described(t) {
+		m := description.FindStringSubmatch(d.String())
+		if m == nil {
+			t.Fatalf("cannot read %v", d)
+		}
+		kind := "gauge"
+		if strings.HasSuffix(m[1], "_total") {
+			kind = "counter"
+		}
+		all[m[1]] = struct {
+			kind   string
+			labels []string
+		}{kind, strings.Split(m[2], ",")}
+	}
 	for l := range strings.Lines(readFile(t, "../epp/metrics/testdata/names.txt")) {
 		m := line.FindStringSubmatch(strings.TrimSpace(l))
 		if m == nil {
@@ -86,10 +107,40 @@ func exported(t *testing.T) map[string]struct {
 	return all
 }
 
+// described are the metrics of backends.
+func described(t *testing.T) iter.Seq[*prometheus.Desc] {
+	t.Helper()
+	r := &descriptions{}
+	if _, err := egress.NewMetrics(r); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Register(egress.NewCooling(nil)); err != nil {
+		t.Fatal(err)
+	}
+	return slices.Values(r.all)
+}
+
+// descriptions is a Registerer that keeps what collectors say of themselves.
+type descriptions struct {
+	prometheus.Registerer
+	all []*prometheus.Desc
+}
+
+func (r *descriptions) Register(c prometheus.Collector) error {
+	ch := make(chan *prometheus.Desc, 16)
+	c.Describe(ch)
+	close(ch)
+	for d := range ch {
+		r.all = append(r.all, d)
+	}
+	return nil
+}
+
 var (
-	metricName = regexp.MustCompile(`\bllm_d_epp_[a-z0-9_]+`)
-	matcher    = regexp.MustCompile(`([a-z_]+)(?:=~|!~|!=|=)"`)
-	grouping   = regexp.MustCompile(`\bby \(([^)]*)\)`)
+	description = regexp.MustCompile(`fqName: "([a-z_]+)".* variableLabels: \{([a-z_,]*)\}`)
+	metricName  = regexp.MustCompile(`\b(?:llm_d_epp|fairway_backend)_[a-z0-9_]+`)
+	matcher     = regexp.MustCompile(`([a-z_]+)(?:=~|!~|!=|=)"`)
+	grouping    = regexp.MustCompile(`\bby \(([^)]*)\)`)
 )
 
 // TestExpressionsUseExportedMetrics: a panel or an alert over a metric or a label that
@@ -152,6 +203,25 @@ func TestInferencePoolCRDIsVerbatim(t *testing.T) {
 	}
 	if meta.AppVersion != version || "v"+meta.Version != version {
 		t.Errorf("the chart of the CRD says %+v, the module is %s", meta, version)
+	}
+}
+
+// TestOwnCRDs: they are in the templates, so that an upgrade changes them, and are kept
+// when the release goes, and with them every object.
+func TestOwnCRDs(t *testing.T) {
+	o := mustRender(t, "")
+	for _, kind := range []string{"airoutes", "aibackends"} {
+		u := o.get(t, "CustomResourceDefinition/"+kind+".fairway.dev")
+		if u.GetAnnotations()["helm.sh/resource-policy"] != "keep" || u.GetLabels()["app.kubernetes.io/part-of"] != "fairway" {
+			t.Errorf("%s has metadata %v", kind, u.Object["metadata"])
+		}
+		file := decode(t, readFile(t, chart+"/files/crds/fairway.dev_"+kind+".yaml")).get(t, "CustomResourceDefinition/"+kind+".fairway.dev")
+		if !equality.Semantic.DeepEqual(u.Object["spec"], file.Object["spec"]) {
+			t.Errorf("%s is not what was generated", kind)
+		}
+		if without := mustRender(t, "crds: {install: false}"); without["CustomResourceDefinition/"+kind+".fairway.dev"] != nil {
+			t.Errorf("%s is there unasked", kind)
+		}
 	}
 }
 

@@ -57,7 +57,8 @@ func missing(t *testing.T, what string) {
 	t.Skip(what)
 }
 
-// objects are what a chart renders to, by "Kind/name".
+// objects are what a chart renders to, by "Kind/name", and "Kind/name in namespace" for
+// the second and later ones of that name.
 type objects map[string]*unstructured.Unstructured
 
 // render renders the chart as release fairway in namespace fairway-system.
@@ -96,6 +97,9 @@ func decode(t *testing.T, manifests string) objects {
 			continue
 		}
 		key := u.GetKind() + "/" + u.GetName()
+		if other := all[key]; other != nil && other.GetNamespace() != u.GetNamespace() {
+			key += " in " + u.GetNamespace()
+		}
 		if all[key] != nil {
 			t.Fatalf("%s is rendered twice", key)
 		}

@@ -3,6 +3,7 @@ package charts
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -110,7 +112,7 @@ func (c *cluster) helm(t *testing.T, values string, args ...string) string {
 // checks every object against its schema.
 func TestInstall(t *testing.T) {
 	c := startCluster(t)
-	c.helm(t, "crds: {inference: {enabled: true}}\ncertificates: {mode: selfManaged}", "install", "fairway", chart, "--create-namespace", "-f", "-")
+	c.helm(t, "{crds: {inference: {enabled: true}}, certificates: {mode: selfManaged}, egress: {secretNamespaces: [default]}}", "install", "fairway", chart, "--create-namespace", "-f", "-")
 	t.Run("roles", func(t *testing.T) { testRoles(t, c) })
 	t.Run("certificates", func(t *testing.T) { testCertificates(t, c) })
 	t.Run("pods", func(t *testing.T) { testPods(t, c) })
@@ -119,10 +121,53 @@ func TestInstall(t *testing.T) {
 		c.helm(t, values, "upgrade", "fairway", chart, "-f", "-")
 		t.Logf("upgraded to %s", name)
 	}
+	t.Run("definitions", func(t *testing.T) { testDefinitions(t, c) })
+}
+
+// testDefinitions: an upgrade brings new ones, and none goes away with the release, which
+// would take every object along.
+func testDefinitions(t *testing.T, c *cluster) {
+	crd := &unstructured.Unstructured{}
+	crd.SetAPIVersion("apiextensions.k8s.io/v1")
+	crd.SetKind("CustomResourceDefinition")
+	crd.SetName("aibackends.fairway.dev")
+	get := func() {
+		t.Helper()
+		if err := c.client.Get(t.Context(), client.ObjectKeyFromObject(crd), crd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	object := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "fairway.dev/v1alpha1", "kind": "AIBackend", "metadata": map[string]any{"name": "a", "namespace": "default"},
+		"spec": map[string]any{"schema": map[string]any{"name": "OpenAI"}, "destination": map[string]any{"type": "Hostname", "hostname": map[string]any{"host": "a.example.com"}}},
+	}}
+	if err := c.client.Create(t.Context(), object); err != nil {
+		t.Fatal(err)
+	}
+	get()
+	// As an older release would have left it.
+	if err := unstructured.SetNestedStringSlice(crd.Object, nil, "spec", "names", "shortNames"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.client.Update(t.Context(), crd); err != nil {
+		t.Fatal(err)
+	}
+	c.helm(t, "", "upgrade", "fairway", chart, "-f", "-")
+	if get(); !strings.Contains(fmt.Sprint(crd.Object["spec"]), "aib") {
+		t.Error("the upgrade left the definition as it was")
+	}
+	uid := crd.GetUID()
 	c.helm(t, "", "uninstall", "fairway")
+	if err := c.client.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
+		t.Errorf("the objects went away: %v", err)
+	}
 	crds := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition"}}
 	if err := c.client.Get(t.Context(), types.NamespacedName{Name: "inferencepools.inference.networking.k8s.io"}, crds); err != nil {
 		t.Errorf("the CRD, and with it every pool, went away: %v", err)
+	}
+	c.helm(t, "", "install", "fairway", chart, "-f", "-")
+	if get(); crd.GetUID() != uid {
+		t.Error("installing again made another definition")
 	}
 }
 
@@ -159,9 +204,29 @@ func testRoles(t *testing.T, c *cluster) {
 		{gatewayUser, attr("create", "coordination.k8s.io", "leases", "", own, ""), true},
 		{gatewayUser, attr("update", "coordination.k8s.io", "leases", "", "kube-system", "fairway-gateway"), false},
 		{gatewayUser, attr("get", "", "secrets", "", own, "fairway-ca"), true},
+		{gatewayUser, attr("update", "", "secrets", "", own, "fairway-ca"), true},
+		{gatewayUser, attr("update", "", "secrets", "", own, "other"), false},
+		{gatewayUser, attr("create", "", "secrets", "", "default", ""), false},
+		// Keys of providers, where they are said to be.
+		{gatewayUser, attr("watch", "", "secrets", "", "default", ""), true},
+		{gatewayUser, attr("watch", "", "configmaps", "", "default", ""), true},
+		{gatewayUser, attr("delete", "", "secrets", "", "default", "a"), false},
 		{gatewayUser, attr("get", "", "secrets", "", own, "other"), false},
 		{gatewayUser, attr("list", "", "secrets", "", own, ""), false},
-		{gatewayUser, attr("create", "", "secrets", "", "default", ""), false},
+		{gatewayUser, attr("list", "", "secrets", "", "", ""), false},
+		{gatewayUser, attr("list", "", "configmaps", "", "", ""), false},
+		{gatewayUser, attr("watch", "fairway.dev", "airoutes", "", "", ""), true},
+		{gatewayUser, attr("watch", "fairway.dev", "aibackends", "", "", ""), true},
+		{gatewayUser, attr("patch", "fairway.dev", "airoutes", "status", "default", "a"), true},
+		{gatewayUser, attr("update", "fairway.dev", "aibackends", "status", "default", "a"), true},
+		{gatewayUser, attr("update", "fairway.dev", "airoutes", "", "default", "a"), false},
+		{gatewayUser, attr("delete", "fairway.dev", "aibackends", "", "default", "a"), false},
+		{gatewayUser, attr("create", gateway, "httproutes", "", "default", ""), true},
+		{gatewayUser, attr("patch", gateway, "httproutes", "", "default", "a"), true},
+		{gatewayUser, attr("delete", gateway, "httproutes", "", "default", "a"), true},
+		{gatewayUser, attr("deletecollection", gateway, "httproutes", "", "default", ""), false},
+		{gatewayUser, attr("update", gateway, "gateways", "", "default", "a"), false},
+		{gatewayUser, attr("create", gateway, "referencegrants", "", "default", ""), false},
 		{egUser, attr("watch", inference, "inferencepools", "", "", ""), true},
 		{egUser, attr("watch", "fairway.dev", "airoutes", "", "", ""), true},
 		{egUser, attr("patch", inference, "inferencepools", "status", "default", "a"), false},

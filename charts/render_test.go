@@ -8,6 +8,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -103,10 +104,11 @@ func TestDrainEndsBeforeTheKill(t *testing.T) {
 	}
 }
 
+// TestRoleNamesOneSecret: besides those of providers, the gateway reads none but its own.
 func TestRoleNamesOneSecret(t *testing.T) {
 	for mode, want := range map[string]int{"selfManaged": 2, "certManager": 0, "insecure": 0} {
 		n := 0
-		for key, u := range mustRender(t, "certificates: {mode: "+mode+"}") {
+		for key, u := range mustRender(t, "egress: {enabled: false}\ncertificates: {mode: "+mode+"}") {
 			if u.GetKind() != "Role" && u.GetKind() != "ClusterRole" {
 				continue
 			}
@@ -126,6 +128,88 @@ func TestRoleNamesOneSecret(t *testing.T) {
 		if n != want {
 			t.Errorf("%s: %d rules about Secrets, want %d", mode, n, want)
 		}
+	}
+}
+
+// TestEgressRoles: what is asked of the provider's Secrets is given, and no more.
+func TestEgressRoles(t *testing.T) {
+	reads := func(values string) (where []string) {
+		for key, u := range mustRender(t, "certificates: {mode: insecure}\negress: "+values) {
+			if u.GetKind() != "Role" && u.GetKind() != "ClusterRole" {
+				continue
+			}
+			for _, r := range into[rbacv1.ClusterRole](t, u).Rules {
+				if slices.Contains(r.APIGroups, "fairway.dev") && !strings.HasSuffix(u.GetName(), "-envoy-gateway") && values == "{enabled: false}" {
+					t.Errorf("%s grants %v without egress", key, r)
+				}
+				if !slices.Contains(r.Resources, "secrets") {
+					continue
+				}
+				if !slices.Equal(r.Verbs, []string{"get", "list", "watch"}) {
+					t.Errorf("%s: %s grants %v", values, key, r)
+				}
+				where = append(where, u.GetKind()+" "+u.GetNamespace())
+			}
+		}
+		slices.Sort(where)
+		return where
+	}
+	for values, want := range map[string][]string{
+		"{}":                         {"ClusterRole "},
+		"{secretNamespaces: [a, b]}": {"Role a", "Role b"},
+		"{enabled: false}":           nil,
+		"{enabled: false, secretNamespaces: [a]}": nil,
+	} {
+		if got := reads(values); !slices.Equal(got, want) {
+			t.Errorf("%s: Secrets are read by %q, want %q", values, got, want)
+		}
+	}
+}
+
+func TestEgressFlags(t *testing.T) {
+	for values, want := range map[string][]string{
+		"":                         {"--egress=true", "--provider-ca-file=/etc/ssl/certs/ca-certificates.crt", "--own-identity-namespaces=fairway-system"},
+		"egress: {enabled: false}": {"--egress=false"},
+		"{gateway: {ownIdentityNamespaces: [a, b]}, egress: {secretNamespaces: [c, d], caFile: /ca}}": {
+			"--egress=true", "--provider-ca-file=/ca", "--own-identity-namespaces=a,b", "--secret-namespaces=c,d",
+		},
+	} {
+		var got []string
+		for _, a := range into[appsv1.Deployment](t, mustRender(t, values).get(t, "Deployment/fairway-gateway")).Spec.Template.Spec.Containers[0].Args {
+			if name, _, _ := strings.Cut(a, "="); slices.Contains([]string{"--egress", "--provider-ca-file", "--own-identity-namespaces", "--secret-namespaces"}, name) {
+				got = append(got, a)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q: arguments %q, want %q", values, got, want)
+		}
+	}
+}
+
+func TestExtraVolumes(t *testing.T) {
+	pod := into[appsv1.Deployment](t, mustRender(t, valueSets(t)["full"]).get(t, "Deployment/fairway-gateway")).Spec.Template.Spec
+	if !slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == "azure-token" && v.Projected != nil }) ||
+		!slices.ContainsFunc(pod.Containers[0].VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == "azure-token" }) {
+		t.Errorf("volumes %+v, mounts %+v", pod.Volumes, pod.Containers[0].VolumeMounts)
+	}
+}
+
+// TestNetworkPolicy: what the gateway calls is restricted only when asked for, and
+// identity providers are in it only where providers are.
+func TestNetworkPolicy(t *testing.T) {
+	for values, want := range map[string]struct{ types, rules int }{
+		"": {1, 0},
+		"networkPolicy: {egress: {enabled: true}}":                             {2, 5},
+		"{networkPolicy: {egress: {enabled: true}}, egress: {enabled: false}}": {2, 3},
+	} {
+		p := into[networkingv1.NetworkPolicy](t, mustRender(t, values).get(t, "NetworkPolicy/fairway-gateway")).Spec
+		if len(p.PolicyTypes) != want.types || len(p.Egress) != want.rules {
+			t.Errorf("%q: types %v, rules %+v", values, p.PolicyTypes, p.Egress)
+		}
+	}
+	p := into[networkingv1.NetworkPolicy](t, mustRender(t, valueSets(t)["full"]).get(t, "NetworkPolicy/fairway-gateway")).Spec
+	if to := p.Egress[2].To; len(to) != 1 || to[0].IPBlock.CIDR != "10.96.0.1/32" || len(p.Egress[3].To) != 2 {
+		t.Errorf("rules %+v", p.Egress)
 	}
 }
 
@@ -194,7 +278,8 @@ func TestEnvoyGatewayValues(t *testing.T) {
 		Config struct {
 			EnvoyGateway struct {
 				ExtensionManagers []struct {
-					Service struct {
+					BackendResources []struct{ Group, Version, Kind string }
+					Service          struct {
 						FQDN struct {
 							Hostname string
 							Port     int32
@@ -212,6 +297,25 @@ func TestEnvoyGatewayValues(t *testing.T) {
 	}
 	s := values.Config.EnvoyGateway.ExtensionManagers[0].Service
 	o := mustRender(t, "")
+	granted := into[rbacv1.ClusterRole](t, o.get(t, "ClusterRole/fairway-system-fairway-gateway-envoy-gateway")).Rules
+	n := 0
+	for _, r := range values.Config.EnvoyGateway.ExtensionManagers[0].BackendResources {
+		n++
+		if !slices.ContainsFunc(granted, func(p rbacv1.PolicyRule) bool {
+			return slices.Contains(p.APIGroups, r.Group) && slices.Contains(p.Resources, strings.ToLower(r.Kind)+"s") && slices.Equal(p.Verbs, []string{"get", "list", "watch"})
+		}) {
+			t.Errorf("Envoy Gateway watches %+v and may not", r)
+		}
+		if crd := o["CustomResourceDefinition/"+strings.ToLower(r.Kind)+"s."+r.Group]; r.Group == "fairway.dev" {
+			v, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
+			if len(v) != 1 || v[0].(map[string]any)["name"] != r.Version {
+				t.Errorf("%+v is not the version of the CRD", r)
+			}
+		}
+	}
+	if n != 3 {
+		t.Errorf("Envoy Gateway watches %d kinds", n)
+	}
 	service := into[corev1.Service](t, o.get(t, "Service/fairway-gateway"))
 	if want := service.Name + "." + service.Namespace + ".svc.cluster.local"; s.FQDN.Hostname != want {
 		t.Errorf("Envoy Gateway calls %s, want %s", s.FQDN.Hostname, want)
@@ -256,6 +360,13 @@ func TestBadValues(t *testing.T) {
 		"certificates: {mode: existingSecret}":                           "existingSecret",
 		"certificates: {certManager: {duration: 90d}}":                   "duration",
 		"envoyProxy: {drainTimeout: 180}":                                "drainTimeout",
+		"egress: {secretNamespaces: ai}":                                 "secretNamespaces",
+		"egress: {secretNamespaces: [AI]}":                               "secretNamespaces",
+		"egress: {caFile: ca.crt}":                                       "caFile",
+		"gateway: {ownIdentityNamespaces: [a, a]}":                       "ownIdentityNamespaces",
+		"gateway: {extraVolumes: {a: b}}":                                "extraVolumes",
+		"networkPolicy: {egress: {apiServerCIDRs: [10.0.0.1]}}":          "apiServerCIDRs",
+		"crds: {install: sometimes}":                                     "install",
 		"pools: {llama: {}}":                                             "pools",
 		"pools: [{name: llama, targetPorts: [8000]}]":                    "selector",
 		"pools: [{name: Llama, selector: {a: b}, targetPorts: [8000]}]":  "name",

@@ -33,12 +33,15 @@
 // Pools that Options.Foreign knows are answered for by endpoint pickers of others. The
 // server carries such a picker's answers to Envoy as they are, changed bodies
 // included, whatever the arrangement; only where Envoy has sent the original on
-// already does that one stay. Package relay is the client.
+// already does that one stay. Package relay is the client. A Picker may also ask such
+// a picker itself, where it finds only in the body that it should, and hand the server
+// what came of it: Pick.Change, and Pick.Exchange for the response.
 //
 // Package scan reads the request body, package observe the response body; both
 // touch every byte once, in place.
 //
 // The package knows HTTP, JSON and the wire format. It must never know a pod, a
 // provider or a scheduling policy, and it never changes a body byte that a foreign
-// picker did not. Caller: package epp, which implements Picker.
+// picker did not, but for the model's name where a Picker asks for that. Callers:
+// package epp, which implements Picker, and gateway/egress, which puts rules before it.
 package extproc

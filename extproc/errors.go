@@ -22,7 +22,7 @@ const (
 // schemaOf tells the schema from the API, or for paths that are none from the
 // header every Anthropic client sends.
 func schemaOf(api scan.API, path string, h *Headers) schema {
-	if api == scan.Messages || strings.HasPrefix(path, "/v1/messages/") ||
+	if api.Anthropic() || strings.HasPrefix(path, "/v1/messages/") ||
 		api == scan.Other && h.Get("anthropic-version") != "" {
 		return anthropic
 	}

@@ -16,6 +16,13 @@ type Foreign interface {
 	Consult(ctx context.Context, pool string) Exchange
 }
 
+// Misser is a [Foreign] that is told of streams for a pool that ended before their
+// request was read: what the proxy wanted to ask about was over at once. ctx has the
+// metadata of the stream's call.
+type Misser interface {
+	Missed(ctx context.Context, pool string)
+}
+
 // Exchange is one request's conversation with a foreign picker. All calls come from
 // one goroutine, in the order of the methods; Close is called once and last. A
 // picker that fails is the implementation's to deal with: after it, changes are
@@ -92,6 +99,9 @@ func (c *Change) headersChanged() bool { return len(c.SetHeaders)+len(c.RemoveHe
 
 // attributes returns the encoded entries of the message's attributes.
 func (m *message) attributes() (entries [][]byte, err error) {
+	if !m.hasAttributes {
+		return nil, nil
+	}
 	c := cursor{bufs: m.data, end: m.data.Len()}
 	for total := 0; c.more(); {
 		num, typ, err := c.tag()

@@ -16,7 +16,7 @@ func (st *stream) proceedChanged(k kind, m *mutation, c *Change, withBody bool) 
 	e, buf := st.encode()
 	// The body's bytes come last, so that they can be sent from where they are.
 	e.tail(&mutation{skipResponseBody: m.skipResponseBody})
-	e.metadata(c)
+	e.metadata(m, c)
 	if k == kindRequestTrailers || k == kindResponseTrailers {
 		c.Body.Free()
 		e.close(e.open(int(k) - 1))
@@ -80,10 +80,17 @@ func (st *stream) proceedChanged(k kind, m *mutation, c *Change, withBody bool) 
 	return st.send(e, buf, body...)
 }
 
-// metadata encodes what c says as dynamic metadata.
-func (e *encoder) metadata(c *Change) {
-	if len(c.Metadata) > 0 {
-		e.bytes(8, c.Metadata)
+// metadata encodes what m and c say as dynamic metadata. The fields of both are this
+// one message's; the later of two namespaces counts, which is m's.
+func (e *encoder) metadata(m *mutation, c *Change) {
+	if m.destinations != "" || len(m.metadata)+len(c.Metadata) > 0 {
+		metadata := e.open(8)
+		if m.destinations != "" {
+			e.destinationMetadata(m.destinations)
+		}
+		e.b = append(e.b, c.Metadata...)
+		e.b = append(e.b, m.metadata...)
+		e.close(metadata)
 	}
 	for _, entry := range c.TypedMetadata {
 		e.bytes(13, entry)
@@ -95,7 +102,7 @@ func (st *stream) immediateAsIs(c *Change) error {
 	st.srv.opts.Metrics.Answered(c.ImmediateStatus)
 	c.Body.Free()
 	e, buf := st.encode()
-	e.metadata(c)
+	e.metadata(&mutation{}, c)
 	e.bytes(7, c.Immediate)
 	if err := st.send(e, buf); err != nil {
 		return err

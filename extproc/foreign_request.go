@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -47,20 +48,8 @@ func (st *stream) handleForeign() error {
 func (st *stream) foreignRequestHeaders(length int64) error {
 	r := &st.request
 	q := &r.view
-	headers := make([]Header, 0, len(st.headers.list)+1)
-	st.change.remove = st.change.remove[:0]
-	sawID := false
-	for _, h := range st.headers.list {
-		if h.Name == DestinationHeader || strings.HasPrefix(h.Name, ownPrefix) {
-			st.change.remove = append(st.change.remove, h.Name)
-			continue
-		}
-		sawID = sawID || h.Name == RequestIDHeader && h.Value != ""
-		headers = append(headers, h)
-	}
-	if !sawID {
-		headers = append(headers, Header{RequestIDHeader, q.ID})
-	}
+	headers := foreignHeaders(st.headers.list, q.ID)
+	st.change.remove = slices.DeleteFunc(st.change.remove, func(name string) bool { return !ours(name) })
 	// Of a tunnel, and where Envoy sends no body, the picker sees the headers alone.
 	blind := st.requestMode == modeNone || tunnel(q)
 	if !blind && length > st.srv.opts.MaxBodyBytes {
@@ -83,6 +72,29 @@ func (st *stream) foreignRequestHeaders(length int64) error {
 		return st.proceed(kindRequestHeaders, &mutation{})
 	}
 	return nil
+}
+
+// ours reports whether a request header is none of a foreign picker's, and goes no
+// further whoever answers for the pool.
+func ours(name string) bool {
+	return name == DestinationHeader || strings.HasPrefix(name, ownPrefix)
+}
+
+// foreignHeaders are a request's headers as a foreign picker sees them.
+func foreignHeaders(list []Header, id string) []Header {
+	headers := make([]Header, 0, len(list)+1)
+	sawID := false
+	for _, h := range list {
+		if ours(h.Name) {
+			continue
+		}
+		sawID = sawID || h.Name == RequestIDHeader && h.Value != ""
+		headers = append(headers, h)
+	}
+	if !sawID {
+		headers = append(headers, Header{RequestIDHeader, id})
+	}
+	return headers
 }
 
 func (st *stream) foreignRequestBody() error {
@@ -149,8 +161,15 @@ func (st *stream) decide(ended bool) error {
 	if ended {
 		r.phase = phaseEnded
 	}
+	return st.answerChange(&c, ended)
+}
+
+// answerChange answers what waits for the pick with the changes noted so far and with
+// c, whose body it takes over.
+func (st *stream) answerChange(c *Change, ended bool) error {
+	r := &st.request
 	if c.Immediate != nil {
-		return st.immediateAsIs(&c)
+		return st.immediateAsIs(c)
 	}
 	k := kindRequestHeaders
 	if r.flow == flowInline {
@@ -171,7 +190,7 @@ func (st *stream) decide(ended bool) error {
 		// Its length is no longer what was announced.
 		st.change.remove = append(st.change.remove, "content-length")
 	}
-	err = st.proceedChanged(k, &st.change, &c, inline)
+	err := st.proceedChanged(k, &st.change, c, inline)
 	st.change.reset()
 	if err != nil || st.in.kind == kindRequestHeaders {
 		body.Free()

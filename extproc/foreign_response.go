@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -33,6 +34,10 @@ func (st *stream) foreignResponseHeaders() error {
 	if id := st.request.id; id != "" && h.Get(RequestIDHeader) == "" && settable(Header{RequestIDHeader, id}) {
 		st.change.set = append(st.change.set, Header{RequestIDHeader, id})
 	}
+	watched, err := st.observeHeaders()
+	if err != nil {
+		return err
+	}
 	var c Change
 	if wanted, _ := st.foreign.WantsResponse(); wanted {
 		head, err := st.head(h.list, st.in.endOfStream)
@@ -45,12 +50,12 @@ func (st *stream) foreignResponseHeaders() error {
 		return st.immediateAsIs(&c)
 	}
 	if _, body := st.foreign.WantsResponse(); st.in.endOfStream || c.Replace || !body {
-		st.change.skipResponseBody = !st.in.endOfStream && !c.Replace && st.requestMode == modeBuffered && st.responseMode == modeStreamed
+		st.change.skipResponseBody = !watched && !st.in.endOfStream && !c.Replace && st.requestMode == modeBuffered && st.responseMode == modeStreamed
 	} else if st.responseMode != modeNone {
 		// What the picker makes of the body may be of another length.
 		st.change.remove = append(st.change.remove, "content-length")
 	}
-	err := st.proceedChanged(kindResponseHeaders, &st.change, &c, c.Replace)
+	err = st.proceedChanged(kindResponseHeaders, &st.change, &c, c.Replace)
 	st.change.reset()
 	if st.in.endOfStream {
 		st.endResponse()
@@ -68,6 +73,7 @@ func (st *stream) foreignResponseBody() error {
 	}
 	r.sawBody = true
 	r.bytes += int64(st.in.payload.n)
+	st.observeBody() // of what the server said, whatever the picker makes of it
 	end := st.in.endOfStream
 	if _, wanted := st.foreign.WantsResponse(); !wanted {
 		return st.passResponseBody(end)
@@ -84,6 +90,8 @@ func (st *stream) foreignResponseBody() error {
 	var err error
 	switch {
 	case st.responseMode != modeDuplex:
+		// Of a message that is in two parts, the fields are those of both.
+		c.Metadata = append(slices.Clip(c.Metadata), st.tell()...)
 		err = st.proceedChanged(kindResponseBody, &mutation{}, &c, true)
 		if end {
 			st.endResponse()
@@ -104,7 +112,7 @@ func (st *stream) passResponseBody(end bool) (err error) {
 	if st.responseMode == modeDuplex {
 		err = st.echo(kindResponseBody, end)
 	} else {
-		err = st.proceed(kindResponseBody, &mutation{})
+		err = st.proceed(kindResponseBody, &mutation{metadata: st.tell()})
 	}
 	if end {
 		st.endResponse()

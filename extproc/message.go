@@ -47,6 +47,8 @@ type message struct {
 	// endOfStream is end_of_stream of headers and bodies.
 	endOfStream bool
 	metadata    span
+	// hasAttributes says that there are any.
+	hasAttributes bool
 	// observability is set on messages that must not be answered.
 	observability bool
 	// The protocol_config, sent in a stream's first message.
@@ -64,7 +66,7 @@ func (m *message) unmarshal(data mem.BufferSlice) error {
 	data.Ref()
 	m.data = data
 	m.kind, m.payload, m.metadata = kindNone, span{}, span{}
-	m.endOfStream, m.observability, m.sendsBody = false, false, false
+	m.endOfStream, m.hasAttributes, m.observability, m.sendsBody = false, false, false, false
 	m.requestMode, m.responseMode = modeUnknown, modeUnknown
 
 	c := cursor{bufs: data, end: data.Len()}
@@ -78,6 +80,9 @@ func (m *message) unmarshal(data mem.BufferSlice) error {
 			err = m.oneof(&c, kind(num))
 		case num == 8 && typ == wireBytes:
 			m.metadata, err = c.bytes()
+		case num == 9 && typ == wireBytes:
+			m.hasAttributes = true
+			_, err = c.bytes()
 		case num == 10 && typ == wireVarint:
 			var v uint64
 			v, err = c.varint()

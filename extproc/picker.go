@@ -42,6 +42,8 @@ type Request struct {
 
 	headers *Headers
 	hold    func(time.Duration) error
+	// from is where the request came in; nil for one that is not the server's.
+	from *stream
 }
 
 // NewRequest returns a Request with headers, whose names are lower case, and what
@@ -100,6 +102,19 @@ type Pick struct {
 	ResponseHeaders []Header
 	// Observer is told of the response; nil when nobody cares.
 	Observer Observer
+	// Model replaces the model's name in the body, and nothing else of it; "" leaves
+	// it, and so does a body that names none. It takes a body that is BUFFERED or
+	// FULL_DUPLEX_STREAMED. The answer carries the name that the server gives it.
+	Model string
+	// Change is what a foreign picker, whom this one asked, wants changed; nil when
+	// none was asked. Destinations is empty then, and Model for the case that the
+	// foreign one left the body as it was. Where both set a header, Change's counts;
+	// of namespaces of metadata, the ones in Metadata. The server takes over the
+	// references to the body.
+	Change *Change
+	// Exchange is the conversation with that picker, for the response; nil when there
+	// is none or it is over. The server takes it over and closes it.
+	Exchange Exchange
 }
 
 // Header is a header name (lower case) and value.
@@ -123,6 +138,12 @@ type Observer interface {
 // before ResponseHeaders; get returns a header by its lower-case name.
 type HeaderReader interface {
 	ReadHeaders(get func(name string) string)
+}
+
+// BodySkipper is an Observer that may not want the response's body, which Envoy then
+// need not send. It is asked after ResponseHeaders.
+type BodySkipper interface {
+	SkipsBody() bool
 }
 
 // Outcome is how a picked request ended.

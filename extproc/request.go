@@ -56,14 +56,21 @@ type requestState struct {
 	holdFunc func(time.Duration) error
 
 	scanner *scan.Scanner
-	bytes   int64 // of the body, so far
-	body    heldBody
+	// metadata and attributes are the head's, kept where a foreign picker may be asked.
+	metadata   []byte
+	attributes [][]byte
+	bytes      int64 // of the body, so far
+	body       heldBody
 	// unanswered counts body messages whose answer waits, in flowAhead.
 	unanswered int
 }
 
 func (r *requestState) reset() {
-	*r = requestState{holdFunc: r.holdFunc, body: heldBody{pieces: r.body.pieces[:0]}}
+	kept := r.metadata[:0]
+	if cap(kept) > maxAnswerBuf {
+		kept = nil
+	}
+	*r = requestState{holdFunc: r.holdFunc, body: heldBody{pieces: r.body.pieces[:0]}, metadata: kept}
 }
 
 func (st *stream) requestHeaders() error {
@@ -77,7 +84,7 @@ func (st *stream) requestHeaders() error {
 	}
 	ctx := st.ss.Context()
 	q := &r.view
-	*q = Request{headers: h, hold: r.holdFunc, Received: st.srv.opts.Now(), Pool: pool(ctx)}
+	*q = Request{headers: h, hold: r.holdFunc, from: st, Received: st.srv.opts.Now(), Pool: pool(ctx)}
 	st.readHeaders(q)
 	if q.ID == "" {
 		q.ID = st.srv.opts.NewID()
@@ -98,6 +105,9 @@ func (st *stream) requestHeaders() error {
 		if st.foreign = f.Consult(ctx, q.Pool); st.foreign != nil {
 			return st.foreignRequestHeaders(length)
 		}
+		if err := st.keepHead(); err != nil {
+			return err
+		}
 	}
 	if st.in.endOfStream {
 		return st.pick(nil, true)
@@ -116,6 +126,9 @@ func (st *stream) requestHeaders() error {
 	}
 	r.scanner = st.srv.scanners.Get().(*scan.Scanner)
 	r.scanner.Reset(r.api)
+	if err := r.scanner.ContentType(h.Get("content-type")); err != nil {
+		return st.reject(err)
+	}
 	if r.flow == flowInline {
 		return st.proceed(kindRequestHeaders, &mutation{})
 	}
@@ -251,6 +264,7 @@ func (st *stream) pick(body *scan.Result, ended bool) error {
 	}
 	q.BodyBytes = r.bytes
 	p, err := st.callPicker()
+	modelStart, modelEnd := q.Body.ModelStart, q.Body.ModelEnd
 	// Nothing of the request is used from here on, and the scanner not kept while
 	// the response streams.
 	*q = Request{}
@@ -259,15 +273,25 @@ func (st *stream) pick(body *scan.Result, ended bool) error {
 	if err != nil {
 		return st.reject(err)
 	}
-	st.observer = p.Observer
+	st.observer, st.foreign = p.Observer, p.Exchange
 	st.response.set = p.ResponseHeaders
 	r.phase = phasePicked
 	if ended {
 		r.phase = phaseEnded
 	}
-	if err := st.applyPick(&p); err != nil {
+	c, err := st.changeOf(&p, modelStart, modelEnd)
+	if err == nil {
+		err = st.applyPick(&p)
+	}
+	if err != nil {
+		if c != nil {
+			c.Body.Free()
+		}
 		st.end(false)
 		return st.reject(err)
+	}
+	if c != nil {
+		return st.answerChange(c, ended)
 	}
 	k := kindRequestHeaders
 	if r.flow == flowInline {
@@ -317,6 +341,10 @@ func (st *stream) applyPick(p *Pick) error {
 	c := &st.change
 	c.clearRouteCache = true
 	c.metadata = p.Metadata
+	if p.Change != nil {
+		// The foreign picker itself removes what servers must not see.
+		c.remove = slices.DeleteFunc(c.remove, func(name string) bool { return !ours(name) })
+	}
 	if p.Destinations != "" {
 		h := Header{DestinationHeader, p.Destinations}
 		if !settable(h) {

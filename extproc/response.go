@@ -19,6 +19,7 @@ type responseState struct {
 	// watch follows the body; nil when nobody cares or it is encoded.
 	watch      *observe.Observer
 	sawBody    bool
+	skipped    bool // the observer does not want the body
 	firstToken bool
 	bytes      int64
 	// set are the picker's headers for the response.
@@ -46,37 +47,51 @@ func (st *stream) responseHeaders() error {
 		return protocolError("response headers: " + err.Error())
 	}
 	r.status, _ = strconv.Atoi(h.Get(":status"))
-	r.streamed = eventStream(h.Get("content-type"))
 	st.change.reset()
-	if st.observer != nil {
-		served, err := st.in.served()
-		if err != nil {
-			return protocolError("metadata: " + err.Error())
-		}
-		if enc := h.Get("content-encoding"); enc == "" || strings.EqualFold(enc, "identity") {
-			r.watch = st.srv.observers.Get().(*observe.Observer)
-			r.watch.Reset(r.streamed)
-		}
-		if o, ok := st.observer.(HeaderReader); ok {
-			o.ReadHeaders(h.Get)
-		}
-		st.setResponse(st.observer.ResponseHeaders(st.srv.opts.Now(), r.status, served))
-	} else {
-		// Nobody needs the body. Envoy can be told so only in this arrangement.
-		st.change.skipResponseBody = st.requestMode == modeBuffered && st.responseMode == modeStreamed && !st.in.endOfStream
+	watched, err := st.observeHeaders()
+	if err != nil {
+		return err
 	}
-	st.setResponse(r.set)
-	r.set = nil
+	// Where nobody needs the body, Envoy can be told so only in this arrangement.
+	st.change.skipResponseBody = !watched && st.requestMode == modeBuffered && st.responseMode == modeStreamed && !st.in.endOfStream
 	if id := st.request.id; id != "" && h.Get(RequestIDHeader) == "" && settable(Header{RequestIDHeader, id}) {
 		st.change.set = append(st.change.set, Header{RequestIDHeader, id})
 	}
-	err := st.proceed(kindResponseHeaders, &st.change)
+	err = st.proceed(kindResponseHeaders, &st.change)
 	st.change.reset()
 	st.headers.reset()
 	if st.in.endOfStream {
 		st.endResponse()
 	}
 	return err
+}
+
+// observeHeaders tells the observer of the response's headers and notes what it and
+// the picker want set. It reports whether the observer wants the body, too.
+func (st *stream) observeHeaders() (watched bool, err error) {
+	r := &st.response
+	h := &st.headers
+	if o := st.observer; o != nil {
+		served, err := st.in.served()
+		if err != nil {
+			return false, protocolError("metadata: " + err.Error())
+		}
+		r.streamed = eventStream(h.Get("content-type"))
+		if reader, ok := o.(HeaderReader); ok {
+			reader.ReadHeaders(h.Get)
+		}
+		st.setResponse(o.ResponseHeaders(st.srv.opts.Now(), r.status, served))
+		skipper, ok := o.(BodySkipper)
+		r.skipped = ok && skipper.SkipsBody()
+		watched = !r.skipped
+		if enc := h.Get("content-encoding"); watched && (enc == "" || strings.EqualFold(enc, "identity")) {
+			r.watch = st.srv.observers.Get().(*observe.Observer)
+			r.watch.Reset(r.streamed)
+		}
+	}
+	st.setResponse(r.set)
+	r.set = nil
+	return watched, nil
 }
 
 func (st *stream) setResponse(set []Header) {
@@ -102,14 +117,20 @@ func (st *stream) responseBody() error {
 		return protocolError("a response body after its end")
 	}
 	r.sawBody = true
-	// The answer goes first: nobody should wait for our accounting.
+	r.bytes += int64(st.in.payload.n)
+	// The answer goes first: nobody should wait for our accounting, unless it is told.
 	var err error
-	if st.responseMode == modeDuplex {
+	switch {
+	case st.responseMode == modeDuplex:
 		err = st.echo(kindResponseBody, st.in.endOfStream)
-	} else {
+		st.observeBody()
+	case st.tells():
+		st.observeBody()
+		err = st.proceed(kindResponseBody, &mutation{metadata: st.tell()})
+	default:
 		err = st.proceed(kindResponseBody, &mutation{})
+		st.observeBody()
 	}
-	st.observeBody()
 	if st.in.endOfStream {
 		st.endResponse()
 	}
@@ -118,10 +139,9 @@ func (st *stream) responseBody() error {
 
 func (st *stream) observeBody() {
 	r := &st.response
-	if st.observer == nil || st.in.payload.n == 0 {
+	if st.observer == nil || r.skipped || st.in.payload.n == 0 {
 		return
 	}
-	r.bytes += int64(st.in.payload.n)
 	first := r.watch == nil || !r.streamed
 	if r.watch != nil {
 		_ = st.in.pieces(st.in.payload, func(b mem.Buffer, lo, hi int) error {

@@ -38,8 +38,8 @@ type stream struct {
 	response responseState
 
 	observer Observer
-	// foreign is the exchange with somebody else's picker that answers for the pool;
-	// nil for all others.
+	// foreign is the exchange with somebody else's picker that answers for the pool, or
+	// that our own asked; nil for all others.
 	foreign Exchange
 	// poisoned is set when a panic passed through: the state is not used again.
 	poisoned bool
@@ -75,6 +75,9 @@ func (st *stream) run() error {
 	st.in.requestMode, st.in.responseMode = modeUnknown, modeUnknown
 	for first := true; ; first = false {
 		if err := st.ss.RecvMsg(&st.in); err != nil {
+			if f, ok := st.srv.opts.Foreign.(Misser); first && ok {
+				f.Missed(st.ss.Context(), pool(st.ss.Context()))
+			}
 			st.closed(err)
 			if err == io.EOF {
 				return nil
@@ -147,7 +150,7 @@ func (st *stream) closed(err error) {
 	r := &st.response
 	// Where response bodies are not sent here, headers are the last we see, and
 	// the proxy ends the stream in good order or by cancelling it.
-	bodyless := st.responseMode == modeNone || st.responseMode == modeUnknown && !r.sawBody
+	bodyless := st.responseMode == modeNone || (r.skipped || st.responseMode == modeUnknown) && !r.sawBody
 	orderly := err == io.EOF || status.Code(err) == codes.Canceled
 	st.end(r.seen && bodyless && orderly)
 }

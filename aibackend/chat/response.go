@@ -47,6 +47,8 @@ type Usage struct {
 	CacheWrite     int64
 	CacheWriteHour int64
 	Reasoning      int64
+	// SearchUnits are what Cohere bills for ranking documents.
+	SearchUnits int64 `json:",omitempty"`
 	// Known is false until a provider told any count.
 	Known bool
 }

@@ -62,6 +62,9 @@ type Deps struct {
 	Log *slog.Logger
 	// Name says in log lines whose credential this is.
 	Name string
+	// Changed is called whenever the status may have changed. It must not block, and
+	// not call the credential. nil is not called.
+	Changed func()
 	// ReloadEvery is the interval at which Run reads files, variables and Secrets
 	// again; 0 means 10 seconds.
 	ReloadEvery time.Duration
@@ -84,6 +87,9 @@ func (d Deps) withDefaults() Deps {
 	}
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
+	}
+	if d.Changed == nil {
+		d.Changed = func() {}
 	}
 	if d.ReloadEvery <= 0 {
 		d.ReloadEvery = 10 * time.Second

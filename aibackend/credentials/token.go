@@ -191,8 +191,9 @@ func (c *managed[T]) Status() Status {
 	return out
 }
 
-// log writes a line when the reason of the status has changed.
+// log tells that the status may have changed, and writes a line when its reason has.
 func (c *managed[T]) log() {
+	defer c.d.Changed()
 	c.logMu.Lock()
 	defer c.logMu.Unlock()
 	s := c.Status()

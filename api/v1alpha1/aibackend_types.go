@@ -10,10 +10,11 @@ import (
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:resource:categories=fairway
+// +kubebuilder:resource:categories=fairway,shortName=aib
 // +kubebuilder:printcolumn:name="Schema",type=string,JSONPath=`.spec.schema.name`
 // +kubebuilder:printcolumn:name="Destination",type=string,JSONPath=`.spec.destination.type`
 // +kubebuilder:printcolumn:name="Accepted",type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`
+// +kubebuilder:printcolumn:name="Programmed",type=string,JSONPath=`.status.conditions[?(@.type=="Programmed")].status`
 // +kubebuilder:printcolumn:name="Credentials",type=string,JSONPath=`.status.conditions[?(@.type=="CredentialsReady")].status`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type AIBackend struct {
@@ -268,7 +269,10 @@ type BodyField struct {
 
 // AIBackendStatus is what Fairway found out.
 type AIBackendStatus struct {
-	// Conditions are Accepted, ResolvedRefs and CredentialsReady.
+	// Conditions are Accepted, that the backend is valid; ResolvedRefs, that all it
+	// names is there and may be named; Programmed, that a route leads to it and
+	// requests can be sent; CredentialsReady, that what lets requests in was obtained
+	// and has not run out.
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=map
 	// +listMapKey=type

@@ -10,7 +10,7 @@ import (
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:resource:categories=fairway
+// +kubebuilder:resource:categories=fairway,shortName=air
 // +kubebuilder:printcolumn:name="Hostnames",type=string,JSONPath=`.spec.hostnames`
 // +kubebuilder:printcolumn:name="Accepted",type=string,JSONPath=`.status.parents[0].conditions[?(@.type=="Accepted")].status`
 // +kubebuilder:printcolumn:name="Programmed",type=string,JSONPath=`.status.parents[0].conditions[?(@.type=="Programmed")].status`
@@ -38,7 +38,8 @@ type AIRouteList struct {
 type AIRouteSpec struct {
 	// ParentRefs are the Gateways whose clients the route serves.
 	// +kubebuilder:validation:MaxItems=16
-	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.kind) || r.kind == 'Gateway')",message="parentRefs: only Gateways can be parents"
+	// +kubebuilder:validation:XValidation:rule="self.all(r, (!has(r.kind) || r.kind == 'Gateway') && (!has(r.group) || r.group == 'gateway.networking.k8s.io'))",message="parentRefs: only Gateways can be parents"
+	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, b.name == a.name && (has(b.__namespace__) ? b.__namespace__ : '') == (has(a.__namespace__) ? a.__namespace__ : '')) || (has(a.sectionName) && a.sectionName != '' && self.exists_one(b, b.name == a.name && (has(b.__namespace__) ? b.__namespace__ : '') == (has(a.__namespace__) ? a.__namespace__ : '') && has(b.sectionName) && b.sectionName == a.sectionName)))",message="parentRefs: those to the same Gateway must each name another sectionName"
 	// +listType=atomic
 	// +optional
 	ParentRefs []gatewayv1.ParentReference `json:"parentRefs,omitempty"`
@@ -49,7 +50,7 @@ type AIRouteSpec struct {
 	Hostnames []gatewayv1.Hostname `json:"hostnames,omitempty"`
 	// Rules are tried in order; the first that matches a request takes it.
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=15
+	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:XValidation:rule="self.all(a, !has(a.name) || self.exists_one(b, has(b.name) && b.name == a.name))",message="rules: names must be unique"
 	// +listType=atomic
 	// +required
@@ -57,12 +58,14 @@ type AIRouteSpec struct {
 }
 
 // AIRouteRule sends what matches to its backends.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.limits) || self.limits.all(l, !has(l.cost) || (has(self.costs) && self.costs.exists(c, c.name == l.cost)))",message="limits: cost must name one of the rule's costs"
 type AIRouteRule struct {
 	// Name is the rule's in status, logs and metrics.
 	// +optional
 	Name *gatewayv1.SectionName `json:"name,omitempty"`
 	// Matches are alternatives; a rule without any takes every AI request.
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=128
 	// +listType=atomic
 	// +optional
 	Matches []AIRouteMatch `json:"matches,omitempty"`
@@ -87,6 +90,12 @@ type AIRouteRule struct {
 	// +listMapKey=name
 	// +optional
 	Costs []Cost `json:"costs,omitempty"`
+	// Limits bound what clients may use of the rule. A request must be within all of
+	// them; one that is not is answered with status 429, before anything is sent.
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=atomic
+	// +optional
+	Limits []Limit `json:"limits,omitempty"`
 	// ModelsOwnedBy and ModelsCreatedAt describe the rule's models in /v1/models.
 	// +kubebuilder:default=fairway
 	// +kubebuilder:validation:MaxLength=256
@@ -109,7 +118,23 @@ type AIRouteMatch struct {
 	Headers []gatewayv1.HTTPHeaderMatch `json:"headers,omitempty"`
 	// Path is matched as HTTPRoute does.
 	// +optional
-	Path *gatewayv1.HTTPPathMatch `json:"path,omitempty"`
+	Path *PathMatch `json:"path,omitempty"`
+}
+
+// PathMatch compares a path, with the types and the meaning of HTTPRoute's.
+//
+// +kubebuilder:validation:XValidation:rule="self.type == 'RegularExpression' || self.value.matches(r\"\"\"^/([-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})*$\"\"\")",message="path: must begin with / and have only characters that paths have"
+// +kubebuilder:validation:XValidation:rule="self.type == 'RegularExpression' || !self.value.matches('//|/[.][.]?(/|$)|%2[Ff]')",message="path: must not have //, /./, /../ or %2F"
+type PathMatch struct {
+	// +kubebuilder:default=PathPrefix
+	// +kubebuilder:validation:Enum=Exact;PathPrefix;RegularExpression
+	// +optional
+	Type *gatewayv1.PathMatchType `json:"type,omitempty"`
+	// +kubebuilder:default=/
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=200
+	// +optional
+	Value *string `json:"value,omitempty"`
 }
 
 // ModelMatchType is a way of comparing a model's name.
@@ -175,7 +200,7 @@ type AIBackendRef struct {
 
 // FallbackTrigger is a reason to try the next priority.
 //
-// +kubebuilder:validation:Enum=ConnectFailure;5xx;429;NoEndpoints;Saturated;PickerUnavailable
+// +kubebuilder:validation:Enum=ConnectFailure;"5xx";"429";NoEndpoints;Saturated;PickerUnavailable
 type FallbackTrigger string
 
 // Reasons to try the next priority.
@@ -190,11 +215,12 @@ const (
 
 // Fallback says when, how often and how soon the next backend is tried.
 type Fallback struct {
-	// On are the reasons; all of them when empty.
+	// When has the reasons; all of them when empty. (Not called "on": YAML as kubectl
+	// reads it makes a boolean of that word.)
 	// +kubebuilder:validation:MaxItems=6
 	// +listType=set
 	// +optional
-	On []FallbackTrigger `json:"on,omitempty"`
+	When []FallbackTrigger `json:"when,omitempty"`
 	// Attempts bounds how many backends a request is sent to, the first included;
 	// one for each priority when 0.
 	// +kubebuilder:validation:Minimum=0
@@ -244,7 +270,9 @@ type Cost struct {
 
 // AIRouteStatus is what Fairway found out.
 type AIRouteStatus struct {
-	// Parents has an entry for every Gateway: Accepted, ResolvedRefs, Programmed.
+	// Parents has an entry for every Gateway, with these conditions: Accepted, that
+	// the route is valid and the Gateway takes it; ResolvedRefs, that all it names is
+	// there and may be named; Programmed, that requests are routed as it says.
 	// +kubebuilder:validation:MaxItems=32
 	// +listType=atomic
 	// +optional

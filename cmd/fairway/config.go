@@ -18,11 +18,11 @@ import (
 func newConfigCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
-		Short: "Check configuration files",
+		Short: "Check and convert configuration files",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newConfigValidateCommand())
+	cmd.AddCommand(newConfigValidateCommand(), newConfigConvertCommand())
 	return cmd
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/fairway-ai/fairway/epp"
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/gateway/cluster"
+	"github.com/fairway-ai/fairway/gateway/envoygateway"
 	"github.com/fairway-ai/fairway/internal/logs"
 )
 
@@ -32,11 +33,12 @@ func newGatewayCommand() *cobra.Command {
 	var f gatewayFlags
 	cmd := &cobra.Command{
 		Use:   "gateway",
-		Short: "Run beside Envoy Gateway in a cluster: InferencePools in HTTPRoutes",
+		Short: "Run beside Envoy Gateway in a cluster: InferencePools, AIRoutes and AIBackends",
 		Long: `Run Fairway beside Envoy Gateway: InferencePools become backends of HTTPRoutes, their
 pods become endpoints in Envoy, and every request is placed by a picker. For a pool
 without an endpointPickerRef that is this process; for any other it is the picker
-the pool names, whoever made it.
+the pool names, whoever made it. AIRoutes and AIBackends take requests to AI providers,
+and from pools to them and back.
 
 Install it with the Helm chart, which also tells Envoy Gateway where to call. Several
 replicas serve side by side; one of them writes status.`,
@@ -79,6 +81,10 @@ func (f *gatewayFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.LeaderElect, "leader-elect", true, "let one replica of several write status")
 	fs.DurationVar(&o.PickerTimeout, "picker-timeout", cluster.DefaultPickerTimeout, "longest wait for the answer of a pool's own picker")
 	fs.StringSliceVar(&o.MetadataNamespaces, "picker-metadata-namespaces", nil, "namespaces of dynamic metadata, besides envoy.lb, that pools' own pickers may set")
+	fs.BoolVar(&o.Egress.Enabled, "egress", true, "serve AIRoutes and AIBackends: requests to AI providers, and fallback between them and pools")
+	fs.StringVar(&o.Egress.ProviderCA, "provider-ca-file", envoygateway.DefaultSystemCA, "`file` of certificate authorities in Envoy's container, by which providers are trusted")
+	fs.StringSliceVar(&o.Egress.IdentityNamespaces, "own-identity-namespaces", nil, "`namespaces` whose AIBackends may use the identity that this process has at a cloud (default --namespace)")
+	fs.StringSliceVar(&o.Egress.SecretNamespaces, "secret-namespaces", nil, "`namespaces` whose Secrets and ConfigMaps AIBackends may name (default all)")
 	fs.DurationVar(&o.MaxHold, "max-hold", epp.DefaultMaxHold, "longest time a request is held for a busy endpoint (default policy only)")
 	fs.DurationVar(&o.DrainTimeout, "drain-timeout", 30*time.Second, "longest wait for requests under way at the end")
 	fs.Int64Var(&o.MaxBodyBytes, "max-body-bytes", extproc.DefaultMaxBodyBytes, "longest request body, in bytes; longer ones are answered 413")
@@ -148,6 +154,9 @@ func (f *gatewayFlags) run(ctx context.Context, log *slog.Logger) error {
 	o := f.o
 	useLogger(log)
 	o.Log, o.Version, o.Commit = log, version, commit()
+	if len(o.Egress.IdentityNamespaces) == 0 {
+		o.Egress.IdentityNamespaces = []string{o.Namespace}
+	}
 	if err := f.policy(&o); err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func main() {
 	root.SetArgs(commandArgs(os.Args))
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "fairway:", err)
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
 }
 

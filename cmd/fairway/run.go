@@ -148,7 +148,7 @@ func (o *runOptions) run(ctx context.Context, out, errOut io.Writer) error {
 		return errors.Join(err, group.Wait())
 	}
 	group.Go(func() error { return r.set.Run(around) })
-	group.Go(func() error { r.backends.run(around); return nil })
+	group.Go(func() error { r.backends.Run(around); return nil })
 	serving, stopServing := context.WithCancel(around)
 	defer stopServing()
 	group.Go(func() error { defer stop(); return r.server.Run(serving) })
@@ -275,11 +275,13 @@ func (o *runOptions) start(ctx context.Context, config *file.Config, envoy strin
 	if err := r.backends.add(ctx, ai.rules, ai.secrets); err != nil {
 		return nil, err
 	}
-	r.backends.router.SetRules(ai.rules)
+	if err := r.backends.SetRules(ai.rules); err != nil {
+		return nil, err
+	}
 	r.config = config
 	r.server, err = epp.NewServer(epp.ServerOptions{
-		Picker: picker, Wrap: r.backends.wrap,
-		ExtProc: extproc.Options{MaxBodyBytes: o.maxBody, Foreign: &r.backends.translators}, UnixSocket: r.socket, MetricsAddr: o.admin,
+		Picker: picker, Wrap: r.backends.Wrap,
+		ExtProc: extproc.Options{MaxBodyBytes: o.maxBody, Foreign: r.backends.Foreign()}, UnixSocket: r.socket, MetricsAddr: o.admin,
 		DrainTimeout: o.drainTimeout, Metrics: r.metrics, Explain: r.ring, Log: log,
 	})
 	if err != nil {

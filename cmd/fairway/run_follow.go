@@ -75,7 +75,7 @@ func (r *running) apply(ctx context.Context, c *file.Config) error {
 	}
 	undo := func() error {
 		err := r.backends.add(ctx, old.rules, old.secrets)
-		r.backends.keep(old.rules)
+		r.backends.Keep(old.rules)
 		return errors.Join(err, r.gateway.Route(ctx, xdsPools(r.config), old.rules.Routing()))
 	}
 	if err := r.gateway.Route(ctx, union(xdsPools(c), xdsPools(r.config)), unionRouting(next.rules.Routing(), old.rules.Routing())); err != nil {
@@ -84,12 +84,14 @@ func (r *running) apply(ctx context.Context, c *file.Config) error {
 	if err := r.set.Apply(c); err != nil {
 		return errors.Join(err, undo())
 	}
-	r.backends.router.SetRules(next.rules)
+	if err := r.backends.SetRules(next.rules); err != nil {
+		return errors.Join(err, undo())
+	}
 	r.config = c
 	if err := r.gateway.Route(ctx, xdsPools(c), next.rules.Routing()); err != nil {
 		return err
 	}
-	r.backends.keep(next.rules)
+	r.backends.Keep(next.rules)
 	return nil
 }
 

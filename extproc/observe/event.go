@@ -51,6 +51,7 @@ const (
 	nodeCached
 	nodeCacheRead
 	nodeCacheCreation
+	nodeReasoning
 )
 
 // maxNodes is the deepest place of interest: response.usage.*_details, plus one
@@ -99,7 +100,7 @@ func (n node) child(key []byte) node {
 			return nodePrompt
 		case "completion_tokens", "output_tokens":
 			return nodeCompletion
-		case "prompt_tokens_details", "input_tokens_details":
+		case "prompt_tokens_details", "input_tokens_details", "completion_tokens_details", "output_tokens_details":
 			return nodeDetails
 		case "cache_read_input_tokens":
 			return nodeCacheRead
@@ -107,8 +108,11 @@ func (n node) child(key []byte) node {
 			return nodeCacheCreation
 		}
 	case nodeDetails:
-		if string(key) == "cached_tokens" {
+		switch string(key) {
+		case "cached_tokens":
 			return nodeCached
+		case "reasoning_tokens":
+			return nodeReasoning
 		}
 	}
 	return nodeOther

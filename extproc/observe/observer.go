@@ -93,6 +93,15 @@ func (o *Observer) Usage() Usage {
 	return o.usage.usage()
 }
 
+// SoFar is what the server has reported in lines that are complete; of a body that is
+// not streamed, in the whole of it. It may be asked for between Writes.
+func (o *Observer) SoFar() Usage {
+	if !o.streamed {
+		o.settle()
+	}
+	return o.usage.usage()
+}
+
 // settle takes the current event, or body, if it is complete.
 func (o *Observer) settle() {
 	if o.settled || !o.lex.Complete() {

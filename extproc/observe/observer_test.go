@@ -46,7 +46,7 @@ var streams = map[string]struct {
 		`data: {"id":"c","choices":[{"index":0,"delta":{"content":""},"finish_reason":"stop","stop_reason":null}]}`,
 		`data: {"id":"c","choices":[],"usage":{"prompt_tokens":11,"total_tokens":13,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":8}}}`,
 		`data: [DONE]`,
-	}, outcome{1, 2, true, Usage{true, 11, 2, 8}}},
+	}, outcome{1, 2, true, Usage{true, 11, 2, 8, 0, 0}}},
 	"OpenAI tools": {[]string{
 		`data:{"choices":[{"delta":{"role":"assistant","content":null,"tool_calls":[],"refusal":null}}],"usage":null}`,
 		`data:{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"x","function":{"name":"f","arguments":""}}]}}],"usage":null}`,
@@ -60,7 +60,7 @@ var streams = map[string]struct {
 		`data: {"choices":[{"index":0,"text":"a"}]}`,
 		`data: {"usage":{"completion_tokens":1,"prompt_tokens":5,"prompt_tokens_details":null},"choices":[{"index":0,"text":""}]}`,
 		`data: [DONE]`,
-	}, outcome{2, 1, true, Usage{true, 5, 1, 0}}},
+	}, outcome{2, 1, true, Usage{true, 5, 1, 0, 0, 0}}},
 	"Responses": {[]string{
 		"event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"r\",\"usage\":null,\"output\":[]}}",
 		"event: response.output_item.added\ndata: {\"type\":\"response.output_item.added\",\"item\":{\"content\":[{\"text\":\"x\"}]}}",
@@ -69,7 +69,7 @@ var streams = map[string]struct {
 		"event: response.function_call_arguments.delta\ndata: {\"type\":\"response.function_call_arguments.delta\",\"delta\":\"{\"}",
 		"event: response.output_text.done\ndata: {\"type\":\"response.output_text.done\",\"text\":\"Hi\"}",
 		"event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"output\":[{\"usage\":{\"input_tokens\":99}}],\"usage\":{\"input_tokens\":20,\"input_tokens_details\":{\"cached_tokens\":16},\"output_tokens\":2,\"output_tokens_details\":{\"reasoning_tokens\":1},\"total_tokens\":22}}}",
-	}, outcome{3, 2, true, Usage{true, 20, 2, 16}}},
+	}, outcome{3, 2, true, Usage{true, 20, 2, 16, 0, 1}}},
 	"Anthropic": {[]string{
 		"event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"role\":\"assistant\",\"content\":[],\"usage\":{\"input_tokens\":3,\"cache_creation_input_tokens\":10,\"cache_read_input_tokens\":100,\"output_tokens\":1}}}",
 		"event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}",
@@ -80,12 +80,12 @@ var streams = map[string]struct {
 		"event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}",
 		"event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":15}}",
 		"event: message_stop\ndata: {\"type\":\"message_stop\"}",
-	}, outcome{4, 2, true, Usage{true, 113, 15, 100}}},
+	}, outcome{4, 2, true, Usage{true, 113, 15, 100, 10, 0}}},
 	"many lines of data": {[]string{
 		"id: 1\ndata: {\"choices\":\ndata: [{\"text\":\ndata:\ndata:\"a\"}]}\nretry: 5",
 		"data: {\"choices\":[{\"text\":\"a\ndata: b\"}]}",
 		"data\ndata: {\"usage\":{\"prompt_tokens\":1,\ndata:\"completion_tokens\":2}}",
-	}, outcome{0, 1, false, Usage{true, 1, 2, 0}}},
+	}, outcome{0, 1, false, Usage{true, 1, 2, 0, 0, 0}}},
 	"nothing of use": {[]string{
 		"", ":", "data:", "data", "dat: {}", "database: {\"choices\":[{\"text\":\"a\"}]}", "data: null", "data: [1]", "data: {\"choices\":[{\"text\":\"a\"}]",
 		"data: {\"choices\":{\"text\":\"a\"}}", "data: {\"choices\":[[{\"text\":\"a\"}]]}", "data: {\"x\":{\"choices\":[{\"text\":\"a\"}]}}",
@@ -126,7 +126,7 @@ func TestStreams(t *testing.T) {
 func TestEndWithoutLineBreak(t *testing.T) {
 	o := new(Observer)
 	got := observe(o, true, "data: {\"choices\":[{\"text\":\"a\"}]}\n\n", `data: {"usage":{"prompt_tokens":1}}`)
-	if want := (outcome{0, 1, false, Usage{true, 1, 0, 0}}); got != want {
+	if want := (outcome{0, 1, false, Usage{true, 1, 0, 0, 0, 0}}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if got := observe(o, true, "data: [DONE]"); !got.done {
@@ -145,18 +145,18 @@ func TestBodies(t *testing.T) {
 		name, body string
 		want       Usage
 	}{
-		{"chat", `{"choices":[{"message":{"role":"assistant","content":"` + long + `"},"usage":{"prompt_tokens":7}}],"usage":{"prompt_tokens":10,"completion_tokens":20,"total_tokens":30,"prompt_tokens_details":{"cached_tokens":4}}}`, Usage{true, 10, 20, 4}},
-		{"usage first", `{"usage":{"completion_tokens":20,"prompt_tokens":10},"choices":[]}` + "\n", Usage{true, 10, 20, 0}},
-		{"embeddings", `{"data":[{"embedding":[0.1,-2e-3]}],"usage":{"prompt_tokens":10,"total_tokens":10}}`, Usage{true, 10, 0, 0}},
-		{"responses", `{"object":"response","usage":{"input_tokens":5,"input_tokens_details":{"cached_tokens":2},"output_tokens":6}}`, Usage{true, 5, 6, 2}},
-		{"anthropic", `{"type":"message","content":[{"type":"text","text":"x"}],"usage":{"input_tokens":5,"cache_read_input_tokens":7,"cache_creation_input_tokens":null,"output_tokens":6}}`, Usage{true, 12, 6, 7}},
+		{"chat", `{"choices":[{"message":{"role":"assistant","content":"` + long + `"},"usage":{"prompt_tokens":7}}],"usage":{"prompt_tokens":10,"completion_tokens":20,"total_tokens":30,"prompt_tokens_details":{"cached_tokens":4}}}`, Usage{true, 10, 20, 4, 0, 0}},
+		{"usage first", `{"usage":{"completion_tokens":20,"prompt_tokens":10},"choices":[]}` + "\n", Usage{true, 10, 20, 0, 0, 0}},
+		{"embeddings", `{"data":[{"embedding":[0.1,-2e-3]}],"usage":{"prompt_tokens":10,"total_tokens":10}}`, Usage{true, 10, 0, 0, 0, 0}},
+		{"responses", `{"object":"response","usage":{"input_tokens":5,"input_tokens_details":{"cached_tokens":2},"output_tokens":6}}`, Usage{true, 5, 6, 2, 0, 0}},
+		{"anthropic", `{"type":"message","content":[{"type":"text","text":"x"}],"usage":{"input_tokens":5,"cache_read_input_tokens":7,"cache_creation_input_tokens":null,"output_tokens":6}}`, Usage{true, 12, 6, 7, 0, 0}},
 		{"null", `{"usage":null}`, Usage{}},
 		{"no usage", `{"error":{"message":"x"}}`, Usage{}},
 		{"cut short", `{"usage":{"prompt_tokens":10,"completion_tokens":20}`, Usage{}},
 		{"not JSON", "<html>\"usage\":{\"prompt_tokens\":10}", Usage{}},
 		{"gzip", "\x1f\x8b\x08\x00", Usage{}},
 		{"too deep", `{"a":` + strings.Repeat("[", 300) + strings.Repeat("]", 300) + `,"usage":{"prompt_tokens":1}}`, Usage{}},
-		{"absurd", `{"usage":{"prompt_tokens":1e300,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":1e300}}}`, Usage{true, 1 << 40, 1, 1 << 40}},
+		{"absurd", `{"usage":{"prompt_tokens":1e300,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":1e300}}}`, Usage{true, 1 << 40, 1, 1 << 40, 0, 0}},
 	} {
 		o := new(Observer)
 		if got, want := observe(o, false, "", tt.body), (outcome{1, 0, false, tt.want}); got != want {
@@ -263,4 +263,29 @@ func BenchmarkStream50Events(b *testing.B) {
 			o.Write(e)
 		}
 	}
+}
+
+// What is asked for in between changes nothing of what is found.
+func TestSoFar(t *testing.T) {
+	o := &Observer{}
+	o.Reset(true)
+	write := func(s string, first bool, want Usage) {
+		t.Helper()
+		if got := o.Write([]byte(s)); got != first {
+			t.Errorf("first token %v in %q", got, s)
+		}
+		if got := o.SoFar(); got != want {
+			t.Errorf("%+v after %q, want %+v", got, s, want)
+		}
+	}
+	write(`data: {"choices":[{"text":"a"}]}`, false, Usage{}) // the line may go on
+	write("\n\n", true, Usage{})
+	write(`data: {"usage":{"prompt_tokens":7}}`, false, Usage{})
+	write("\n", false, Usage{Known: true, PromptTokens: 7})
+	if o.Chunks() != 1 {
+		t.Errorf("%d chunks", o.Chunks())
+	}
+	o.Reset(false)
+	write(`{"usage":{"prompt_tokens":7,"completion_tokens":3,"completion_tokens_details":{"reasoning_tokens":9}}`, true, Usage{})
+	write(`}`, false, Usage{Known: true, PromptTokens: 7, CompletionTokens: 3, ReasoningTokens: 3})
 }

@@ -6,13 +6,14 @@ import "github.com/fairway-ai/fairway/extproc/internal/jsonlex"
 type Usage struct {
 	// Known is false when the response carried no usage.
 	Known bool
-	// PromptTokens includes CachedTokens.
-	PromptTokens, CompletionTokens, CachedTokens int64
+	// PromptTokens includes CachedTokens and CacheCreationTokens, which were read from
+	// and written to a cache; CompletionTokens includes ReasoningTokens.
+	PromptTokens, CompletionTokens, CachedTokens, CacheCreationTokens, ReasoningTokens int64
 }
 
 // counts are the numbers of a usage by their place, each one more than it is, so
 // that zero means that there is none.
-type counts [nodeCacheCreation - nodePrompt + 1]int64
+type counts [nodeReasoning - nodePrompt + 1]int64
 
 // maxCount bounds what is believed, so that sums cannot overflow.
 const maxCount = 1 << 40
@@ -42,13 +43,16 @@ func (c *counts) usage() Usage {
 	if !c.has(nodePrompt) && !c.has(nodeCompletion) {
 		return Usage{}
 	}
-	read := c.get(nodeCacheRead)
+	read, written := c.get(nodeCacheRead), c.get(nodeCacheCreation)
 	u := Usage{
 		Known:            true,
-		PromptTokens:     c.get(nodePrompt) + read + c.get(nodeCacheCreation),
+		PromptTokens:     c.get(nodePrompt) + read + written,
 		CompletionTokens: c.get(nodeCompletion),
 		CachedTokens:     max(c.get(nodeCached), read),
+
+		CacheCreationTokens: written,
 	}
 	u.CachedTokens = min(u.CachedTokens, u.PromptTokens)
+	u.ReasoningTokens = min(c.get(nodeReasoning), u.CompletionTokens)
 	return u
 }

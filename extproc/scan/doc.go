@@ -20,8 +20,8 @@
 // # The prompt
 //
 // A prompt has up to three fields, which chain in the order a chat template puts
-// them, however the body orders them: tools; system or instructions; and the
-// main field, that is messages, prompt or input. A field named again starts
+// them, however the body orders them: tools; system, instructions or query; and the
+// main field, that is messages, prompt, input or documents. A field named again starts
 // over. A field without any text (null, "", []) counts as absent.
 //
 // Each field becomes a stream of bytes: every key, string, number and literal
@@ -42,6 +42,17 @@
 //
 // Bytes in strings that are not UTF-8 are hashed as they are; in the strings
 // returned each is replaced by U+FFFD, as encoding/json does.
+//
+// The query and the documents of Rerank are such fields, like system and the main
+// one. The APIs for images, audio, moderations, tokenizing and counting tokens have no
+// prompt here: what they cost does not follow from their text.
+//
+// # Forms
+//
+// The bodies of image edits and variations, transcriptions and translations are
+// multipart/form-data. Of such a body, the fields model, stream and user are read, and
+// nothing else is kept. One that readers could take for two different requests is
+// refused; see package forms.
 //
 // # Images, audio, documents
 //

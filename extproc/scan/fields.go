@@ -23,12 +23,12 @@ func (s *Scanner) startField(key []byte) {
 		s.field = fieldSalt
 		s.salt.reset()
 	case "user":
-		if s.api != Messages {
+		if !s.api.Anthropic() {
 			s.field = fieldUser
 			s.user.reset()
 		}
 	case "metadata":
-		if s.api == Messages {
+		if s.api.Anthropic() {
 			s.field = fieldMetadata
 			s.user.reset()
 		}
@@ -69,6 +69,14 @@ func (s *Scanner) promptField(key []byte) *prompt {
 	case "input":
 		if s.api == Embeddings || s.api == Responses {
 			return &s.main
+		}
+	case "documents":
+		if s.api == Rerank {
+			return &s.main
+		}
+	case "query":
+		if s.api == Rerank {
+			return &s.system
 		}
 	case "tools":
 		if s.api == ChatCompletions || s.api == Messages || s.api == Responses {

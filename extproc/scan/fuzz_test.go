@@ -28,12 +28,13 @@ var seeds = []string{
 	`{"input":[{"role":"user","content":[{"type":"input_image","image_url":"http://x"},{"type":"input_file","file_data":"AA","file_url":"https://a"},{"file":{"file_data":"","url":"data:"}}]}],"tools":[{"image_url":"data:x"}]}`,
 	`{"` + strings.Repeat("k", 70) + `":1,"messages":[{"` + strings.Repeat("source", 20) + `":{"data":"x"}}]}`,
 	`{"messages":[{"source":{"type":"text\u0000","type":"textextext","data":"x"}}]}`,
+	`{"model":"rerank","query":"which?","documents":["one",{"text":"two","image_url":"https://x"}],"top_n":1}`,
 	`{"input":"` + strings.Repeat(`a\n\"é`, 200) + `"}`,
 }
 
 func FuzzScanner(f *testing.F) {
 	for _, s := range seeds {
-		for api := ChatCompletions; api <= Messages; api++ {
+		for api := ChatCompletions; api <= Detokenize; api++ {
 			f.Add([]byte(s), uint8(api), uint16(7), uint8(1))
 		}
 	}
@@ -44,7 +45,7 @@ func FuzzScanner(f *testing.F) {
 		scanners[i] = New(o)
 	}
 	f.Fuzz(func(t *testing.T, body []byte, a uint8, cut uint16, option uint8) {
-		api := ChatCompletions + API(a)%Messages
+		api := ChatCompletions + API(a)%Detokenize
 		o := int(option) % len(opts)
 		checkScan(t, scanners[o], api, body, int(cut), opts[o])
 	})
@@ -103,7 +104,7 @@ func TestEverySplit(t *testing.T) {
 		if len(body) > 2000 {
 			continue
 		}
-		for api := ChatCompletions; api <= Messages; api++ {
+		for api := ChatCompletions; api <= Detokenize; api++ {
 			want, err := scanAll(s, api, []byte(body))
 			var first Result
 			if err == nil {

@@ -196,6 +196,7 @@ var oraclePrompts = map[API][3]string{
 	Embeddings:      {"", "", "input"},
 	Responses:       {"tools", "instructions", "input"},
 	Messages:        {"tools", "system", "messages"},
+	Rerank:          {"", "query", "documents"},
 }
 
 // oracle is what a scan of body must give; field is the field at fault. The
@@ -222,7 +223,7 @@ func oracle(api API, body []byte, opts Options) (res Result, syntaxOK bool, fiel
 		return s
 	}
 	res.Model = str("model", top["model"])
-	if api == Messages {
+	if api.Anthropic() {
 		var meta map[string]json.RawMessage
 		if json.Unmarshal(top["metadata"], &meta) == nil {
 			res.User = str("metadata.user_id", meta["user_id"])

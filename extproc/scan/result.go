@@ -18,6 +18,28 @@ const (
 	Responses
 	// Messages is Anthropic /v1/messages.
 	Messages
+	// CountTokens is Anthropic /v1/messages/count_tokens.
+	CountTokens
+	// ImageGenerations is OpenAI /v1/images/generations.
+	ImageGenerations
+	// ImageEdits is OpenAI /v1/images/edits, a form or JSON.
+	ImageEdits
+	// ImageVariations is OpenAI /v1/images/variations, a form.
+	ImageVariations
+	// Speech is OpenAI /v1/audio/speech.
+	Speech
+	// Transcriptions is OpenAI /v1/audio/transcriptions, a form.
+	Transcriptions
+	// Translations is OpenAI /v1/audio/translations, a form.
+	Translations
+	// Moderations is OpenAI /v1/moderations.
+	Moderations
+	// Rerank is Cohere's /v1/rerank and /v2/rerank, which other servers have too.
+	Rerank
+	// Tokenize is vLLM's /tokenize.
+	Tokenize
+	// Detokenize is vLLM's /detokenize.
+	Detokenize
 )
 
 // Result is what was found in a body.
@@ -27,8 +49,11 @@ type Result struct {
 	// Model is the model asked for, "" when the body names none.
 	Model string
 	// ModelStart and ModelEnd bound the model's JSON string, quotes included, as
-	// byte offsets in the body; both 0 when there is none.
+	// byte offsets in the body; both 0 when there is none. In a form they bound the
+	// bare name.
 	ModelStart, ModelEnd int64
+	// Form says that the body is multipart/form-data.
+	Form bool
 	// Stream is true when the client asked for server-sent events.
 	Stream bool
 	// MaxTokens is the client's bound on output tokens, 0 when there is none.

@@ -2,6 +2,7 @@ package scan
 
 import (
 	"github.com/fairway-ai/fairway/extproc/internal/jsonlex"
+	"github.com/fairway-ai/fairway/internal/forms"
 )
 
 // Scanner scans one body at a time and is reused with Reset. It is not safe for
@@ -35,6 +36,9 @@ type Scanner struct {
 	main   prompt
 	block  blockBuffer
 	media  mediaBuffer
+
+	form   forms.Reader
+	isForm bool
 }
 
 // field is a top-level field of a body.
@@ -96,13 +100,18 @@ func (s *Scanner) Reset(api API) {
 	s.tools.reset()
 	s.system.reset()
 	s.main.reset()
+	s.isForm = false
 }
 
 // Write scans the body's next bytes and keeps no reference to them. An error is
-// a *SyntaxError, and final. Bodies of an API that is Other are not looked at.
+// a *SyntaxError, of a form a *FieldError, and final. Bodies of an API that is Other
+// are not looked at.
 func (s *Scanner) Write(chunk []byte) error {
 	if s.api == Other {
 		return nil
+	}
+	if s.isForm {
+		return formError(s.form.Write(chunk))
 	}
 	return s.lex.Write(chunk)
 }
@@ -113,11 +122,14 @@ func (s *Scanner) Finish() (*Result, error) {
 	if s.api == Other {
 		return &s.res, nil
 	}
+	if s.isForm {
+		return s.finishForm()
+	}
 	if err := s.lex.Finish(); err != nil {
 		return nil, err
 	}
 	user := "user"
-	if s.api == Messages {
+	if s.api.Anthropic() {
 		user = "metadata.user_id"
 	}
 	var err error

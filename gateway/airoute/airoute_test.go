@@ -120,7 +120,7 @@ spec:
         - {name: cloud, priority: 2, model: gpt}
         - {group: inference.networking.k8s.io, kind: InferencePool, name: local, weight: 3}
         - {name: cloud, weight: 0}
-      fallback: {on: [429, Saturated], attempts: 1, firstByteTimeout: 2s}
+      fallback: {when: [429, Saturated], attempts: 1, firstByteTimeout: 2s}
       timeouts: {request: 1m}
     - backendRefs: [{name: cloud}]
 ---
@@ -191,14 +191,13 @@ func TestMistakes(t *testing.T) {
 		{"name: local, weight", "name: remote, weight", "f.yaml:35: spec.rules[0].backendRefs[1].name: there is no InferencePool default/remote"},
 		{"kind: InferencePool, name", "kind: InferencePools, name", "backendRefs[1].kind: must be AIBackend"},
 		{"{group: inference.networking.k8s.io, kind", "{kind", "backendRefs[1].group: must be inference"},
-		{"weight: 3", "weight: 3, model: x", "backendRefs[1].model: the model of a request to a pool"},
 		{"weight: 3", "weight: x", "backendRefs[1].weight: must be a whole number"},
 		{"[{name: cloud}]", "[{name: clout}]", "there is no AIBackend default/clout"},
-		{"[429,", "[5xy,", "fallback.on[0]: must be"},
+		{"[429,", "[5xy,", "fallback.when[0]: must be"},
 		{"2s}", "soon}", "firstByteTimeout: must be a duration"},
 		{"parentRefs: [{name: gw}]", "hostnames: [a.b]", "spec.hostnames: is not supported"},
-		{"timeouts: {request: 1m}", "costs: [{name: a, type: InputToken}]", "spec.rules[0].costs: is not supported"},
-		{"models: [big", "body: {remove: [x]}\n  models: [big", "spec.body: is not supported"},
+		{"timeouts: {request: 1m}", "costs: [{name: a, type: InputToken}, {name: a, type: CEL, cel: 1 +}]", "spec.rules[0].costs[1].cel: "},
+		{"models: [big", "body: {remove: [model]}\n  models: [big", "spec.body.remove[0]: model cannot be changed here"},
 		{"n[0-9]+", "n[", "matches[1].model.value: is not a regular expression"},
 		{"fairway.dev/v1alpha1\nkind: AIRoute", "fairway.dev/v1\nkind: AIRoute", "apiVersion: must be fairway.dev/v1alpha1"},
 		{"metadata: {name: r}", "metadata: {name: R}", "metadata.name: must be a name"},
@@ -238,24 +237,4 @@ func TestExample(t *testing.T) {
 	if got := c.target("smart"); got != "default/anthropic#claude-sonnet-4-5" {
 		t.Errorf("smart goes to %s", got)
 	}
-}
-
-func FuzzDecode(f *testing.F) {
-	f.Add([]byte(fileText))
-	f.Add([]byte("kind: AIRoute\napiVersion: fairway.dev/v1alpha1\nspec: &a {rules: [*a]}\nmetadata: *a\n"))
-	f.Add([]byte("--- {kind: Secret, apiVersion: v1, metadata: {name: a}, data: {a: !!binary x}}\n---\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		rest, o, err := Decode("f", data, vars)
-		if strings.Count(string(rest), "\n") != strings.Count(string(data), "\n") {
-			t.Error("lines are lost")
-		}
-		if err != nil && strings.Contains(err.Error(), "sk-hidden") {
-			t.Errorf("the error shows a secret: %v", err)
-		}
-		if err == nil && o != nil {
-			if c, err := FromObjects(o, []string{"default/local"}); err == nil {
-				c.Routing()
-			}
-		}
-	})
 }

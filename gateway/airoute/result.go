@@ -46,8 +46,10 @@ type Reference struct {
 // Result is what an Input comes to. What is wrong with one object costs that object
 // alone.
 type Result struct {
-	// Config is what is served. Rules of AIRoutes come first, in the order of the
-	// routes' names, then those of HTTPRoutes.
+	// Config is what is served. Rules of AIRoutes come first, those of the oldest route
+	// before others and then in the order of the routes' names, and after them those of
+	// HTTPRoutes. Its Backends are all AIBackends without problems, whether a rule leads
+	// to them or not, and those that a rule sends another model.
 	Config *Config
 	// Routes are the AIRoutes of the input, Backends its AIBackends.
 	Routes   map[types.NamespacedName]*RouteResult
@@ -82,7 +84,7 @@ type BackendResult struct {
 	Name       string
 	Generation int64
 	Problems   []Problem
-	// Used says that a rule leads to it.
+	// Used says that a rule that is served leads to it.
 	Used bool
 }
 
@@ -115,12 +117,12 @@ const (
 	ReasonUnsupported     = "UnsupportedValue"     // well-formed, and not served
 	ReasonNotTranslatable = "UntranslatableSchema" // no rule could ever be answered by it
 	// Of ResolvedRefs.
-	ReasonNotFound     = "BackendNotFound"     // AIBackend, InferencePool or Service
-	ReasonNotPermitted = "RefNotPermitted"     // no ReferenceGrant
-	ReasonInvalidKind  = "InvalidKind"         // of a reference
-	ReasonBackend      = "BackendNotAccepted"  // the AIBackend has a problem of its own
-	ReasonSecret       = "SecretNotFound"      // or the key in it
-	ReasonCertificate  = "CertificateNotFound" // caCertificateRefs
+	ReasonNotFound     = "BackendNotFound"      // AIBackend, InferencePool or Service
+	ReasonNotPermitted = "RefNotPermitted"      // no ReferenceGrant
+	ReasonInvalidKind  = "InvalidKind"          // of a reference
+	ReasonBackend      = "BackendNotAccepted"   // the AIBackend has a problem of its own
+	ReasonSecret       = "SecretNotFound"       // or the key in it
+	ReasonCertificate  = "CertificateNotFound"  // caCertificateRefs
 	ReasonIdentity     = "IdentityNotPermitted" // the gateway's own identity is not for this namespace
 )
 

@@ -28,8 +28,11 @@ func (g *gateway) newHooks() (*hookServer, error) {
 	options := envoygateway.Options{
 		Reader: g.manager.GetClient(), Live: g.manager.GetAPIReader(),
 		EDS:    net.JoinHostPort(name, strconv.Itoa(o.GRPCPort)),
-		Limits: xds.Options{MaxBodyBytes: o.MaxBodyBytes, MetadataNamespaces: o.MetadataNamespaces},
+		Limits: xds.Options{MaxBodyBytes: o.MaxBodyBytes, MetadataNamespaces: o.MetadataNamespaces, SystemCA: o.Egress.ProviderCA},
 		Log:    o.Log, Metrics: g.metrics.Registry(),
+	}
+	if g.providers != nil {
+		options.AI = known{g.providers}
 	}
 	serving := envoygateway.ServerOptions()
 	if g.certs != nil {

@@ -47,6 +47,8 @@ type Options struct {
 	DrainTimeout time.Duration
 	// MaxBodyBytes is the longest request body read, in bytes.
 	MaxBodyBytes int64
+	// Egress are AIRoutes and AIBackends.
+	Egress EgressOptions
 	// Policy makes the scheduling policy of a pool picked for here; nil means the
 	// default policy.
 	Policy func() scheduler.Policy

@@ -37,6 +37,8 @@ type gateway struct {
 	synced  chan struct{} // closed when the watcher has told of every pool
 	status  *inferencepool.Controller
 	leader  *leader // nil when this replica leads without asking
+	// providers carry requests to AI providers; nil without egress.
+	providers *providers
 }
 
 // Run serves until ctx ends, then lets the requests under way end for at most
@@ -86,6 +88,12 @@ func (g *gateway) build(ctx context.Context) error {
 		Services: g.eds.Register, HealthOnGRPC: true, Pprof: o.Pprof,
 		DrainTimeout: o.DrainTimeout, Metrics: g.metrics, Explain: ring, Log: o.Log,
 	}
+	if o.Egress.Enabled {
+		if g.providers, err = g.newProviders(); err != nil {
+			return err
+		}
+		serving.Wrap, serving.ExtProc.Foreign = g.providers.parts.Wrap, g.providers.parts.Foreign()
+	}
 	if g.certs != nil {
 		serving.TLS = g.certs.TLSConfig()
 	}
@@ -130,7 +138,7 @@ func (g *gateway) certify(ctx context.Context) error {
 	return nil
 }
 
-// writeStatus prepares the one controller that writes.
+// writeStatus prepares the controllers, all that writes.
 func (g *gateway) writeStatus() error {
 	o := &g.o
 	leads := func() bool { return true }
@@ -139,7 +147,7 @@ func (g *gateway) writeStatus() error {
 		if err != nil {
 			return fmt.Errorf("leader election: %w", err)
 		}
-		g.leader = newLeader(clients, o.Namespace, o.Identity, func() { g.status.Elected() }, o.Log)
+		g.leader = newLeader(clients, o.Namespace, o.Identity, g.elected, o.Log)
 		leads = g.leader.Leads
 	}
 	var err error
@@ -151,7 +159,22 @@ func (g *gateway) writeStatus() error {
 	if err != nil {
 		return err
 	}
-	return g.status.SetupWithManager(g.manager)
+	if err := g.status.SetupWithManager(g.manager); err != nil {
+		return err
+	}
+	if g.providers != nil {
+		return g.providers.writeStatus(g, leads)
+	}
+	return nil
+}
+
+// elected has everything looked at by the controllers, of which this replica now has
+// the word.
+func (g *gateway) elected() {
+	g.status.Elected()
+	if g.providers != nil {
+		g.providers.status.Elected()
+	}
 }
 
 // run runs the parts until ctx ends. Those that keep the others up to date run
@@ -178,6 +201,9 @@ func (g *gateway) run(ctx context.Context) error {
 		}
 		return g.set.Run(ctx)
 	})
+	if g.providers != nil {
+		g.providers.run(keep)
+	}
 	if g.certs != nil {
 		keep("certificates", g.certs.Start)
 	}
@@ -209,6 +235,13 @@ func (g *gateway) becomeReady(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	case <-g.synced:
+	}
+	if g.providers != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-g.providers.synced:
+		}
 	}
 	g.server.SetReady(true)
 	g.o.Log.Info("ready")

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"time"
 
@@ -26,6 +27,8 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gatewayv1beta1 "sigs.k8s.io/gateway-api/apis/v1beta1"
 
+	"github.com/fairway-ai/fairway/api/v1alpha1"
+	airoutekube "github.com/fairway-ai/fairway/gateway/airoute/kube"
 	"github.com/fairway-ai/fairway/gateway/eds"
 	"github.com/fairway-ai/fairway/gateway/refs"
 	"github.com/fairway-ai/fairway/gateway/xds"
@@ -37,7 +40,7 @@ import (
 func newManager(o *Options) (manager.Manager, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		corev1.AddToScheme, discoveryv1.AddToScheme, kube.AddToScheme, gatewayv1.Install, gatewayv1beta1.Install,
+		corev1.AddToScheme, discoveryv1.AddToScheme, kube.AddToScheme, gatewayv1.Install, gatewayv1beta1.Install, v1alpha1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("types of the cluster: %w", err)
@@ -51,6 +54,9 @@ func newManager(o *Options) (manager.Manager, error) {
 		Namespaces: map[string]cache.Config{o.Namespace: {}},
 	}
 	options.ByObject[&corev1.Service{}] = cache.ByObject{Transform: stripService}
+	if o.Egress.Enabled {
+		maps.Copy(options.ByObject, airoutekube.CacheOptions(o.Egress.SecretNamespaces...))
+	}
 	options.DefaultTransform = cache.TransformStripManagedFields()
 	options.DefaultWatchErrorHandler = kube.NewWatchErrors(o.Log, nil).Handle
 	m, err := ctrl.NewManager(o.Config, manager.Options{

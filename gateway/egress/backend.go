@@ -10,9 +10,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/metadata"
 
 	"github.com/fairway-ai/fairway/aibackend"
-	"github.com/fairway-ai/fairway/aibackend/chat"
 	"github.com/fairway-ai/fairway/aibackend/credentials"
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/gateway/xds"
@@ -40,8 +42,10 @@ type Backend struct {
 	// Provider says how to speak to it.
 	Provider aibackend.Backend
 	// Host is what requests name as their host, with a port unless that is the
-	// scheme's own.
+	// scheme's own. It may be empty with Pool: requests keep the client's then.
 	Host string
+	// Pool is the InferencePool that it is, "namespace/name"; "" for a provider.
+	Pool string
 	// Signer signs requests; nil for a backend that asks for no credential.
 	Signer Signer
 	// SetHeaders replace, AddHeaders join and RemoveHeaders take out headers of
@@ -49,15 +53,10 @@ type Backend struct {
 	// before the backend's are added.
 	SetHeaders, AddHeaders []aibackend.Header
 	RemoveHeaders          []string
-}
-
-// Observer is told how a try went. Its methods are called concurrently.
-type Observer interface {
-	// Answered reports the end of a try: the status that the provider gave, 0 for
-	// none, and the tokens that it counted.
-	Answered(backend string, status int, usage chat.Usage, complete bool)
-	// Refused reports a request that was answered here instead.
-	Refused(backend string, status int)
+	// SetBody sets and RemoveBody takes out top-level fields of what is sent, after its
+	// translation and before it is signed.
+	SetBody    []aibackend.Field
+	RemoveBody []string
 }
 
 // Translators are the backends by name. It implements extproc.Foreign, as which it is
@@ -67,27 +66,48 @@ type Translators struct {
 	Next extproc.Foreign
 	// Observer may be nil.
 	Observer Observer
+	// Cooling and Tries are told what answers say of backends; they may be nil.
+	Cooling *Cooling
+	Tries   *Tries
+	// Costs says what a try costs, by name, for limits and access logs. It is asked
+	// whenever the backend's count of tokens has changed, and o is how the try went so
+	// far. nil costs nothing.
+	Costs func(o *Outcome) map[string]uint64
 	// Log gets what an operator must know; nil discards it.
 	Log *slog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
 
 	mu       sync.Mutex // serialises writers
 	backends atomic.Pointer[map[string]*Backend]
 }
 
-// Set adds a backend, or replaces the one of its name. Tries under way keep theirs.
+// Set adds a backend, or replaces the one of its name. Tries that were sent keep theirs.
 func (t *Translators) Set(b Backend) error {
-	switch {
-	case b.Name == "":
-		return errors.New("a backend has no name")
-	case b.Host == "":
-		return fmt.Errorf("backend %q: host is missing", b.Name)
+	if err := b.check(); err != nil {
+		return err
 	}
 	b.Label = cmp.Or(b.Label, b.Name)
 	t.change(func(m map[string]*Backend) { m[b.Name] = &b })
 	return nil
 }
 
-// Delete removes a backend. Tries under way keep it.
+func (b *Backend) check() error {
+	switch {
+	case b.Name == "":
+		return errors.New("a backend has no name")
+	case b.Host == "" && b.Pool == "":
+		return fmt.Errorf("backend %q: host is missing", b.Name)
+	}
+	for i := range b.SetBody {
+		if err := b.SetBody[i].Check(); err != nil {
+			return fmt.Errorf("backend %q: %w", b.Name, err)
+		}
+	}
+	return nil
+}
+
+// Delete removes a backend. Tries of which Envoy has asked keep it.
 func (t *Translators) Delete(name string) {
 	t.change(func(m map[string]*Backend) { delete(m, name) })
 }
@@ -110,6 +130,13 @@ func (t *Translators) find(name string) *Backend {
 	return nil
 }
 
+func (t *Translators) now() time.Time {
+	if t.Now == nil {
+		return time.Now()
+	}
+	return t.Now()
+}
+
 func (t *Translators) log() *slog.Logger {
 	if t.Log == nil {
 		return slog.New(slog.DiscardHandler)
@@ -122,7 +149,7 @@ func (t *Translators) log() *slog.Logger {
 // refused.
 func (t *Translators) Consult(ctx context.Context, name string) extproc.Exchange {
 	if strings.HasPrefix(name, RestorePrefix) {
-		return &restored{ctx: ctx}
+		return &restored{ctx: ctx, pool: strings.TrimPrefix(name, RestorePrefix)}
 	}
 	backend, ok := strings.CutPrefix(name, Prefix)
 	if !ok {
@@ -131,9 +158,21 @@ func (t *Translators) Consult(ctx context.Context, name string) extproc.Exchange
 		}
 		return t.Next.Consult(ctx, name)
 	}
-	b := t.find(backend)
-	if b != nil {
-		backend = b.Label
+	x := &try{ctx: ctx, of: t, asked: backend, name: backend, backend: t.find(backend), began: t.now()}
+	if x.backend != nil {
+		x.name = x.backend.Label
 	}
-	return &try{ctx: ctx, of: t, name: backend, backend: b}
+	return x
+}
+
+// Missed implements extproc.Misser: a connection that is refused at once ends a try
+// before Envoy could ask about it.
+func (t *Translators) Missed(ctx context.Context, name string) {
+	b := t.find(strings.TrimPrefix(name, Prefix))
+	if b == nil || t.Tries == nil || !strings.HasPrefix(name, Prefix) {
+		return
+	}
+	if v := metadata.ValueFromIncomingContext(ctx, xds.TryMetadata); len(v) == 1 && len(v[0]) > 1 { // "-" is nothing
+		t.Tries.Unanswered(v[0], b.Label)
+	}
 }

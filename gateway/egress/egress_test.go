@@ -38,9 +38,9 @@ func encodedMetadata(t *testing.T, o *Original) []byte {
 func TestOriginalSurvives(t *testing.T) {
 	want := Original{Path: "/v1/messages?beta=\xff", Model: "m", Headers: []extproc.Header{
 		{Name: "a", Value: "plain"}, {Name: "a", Value: "latin \xe9\x80"}, {Name: "b", Value: ""}, {Name: "c", Value: "日本"},
-	}}
+	}, Pools: []PoolModel{{"ns/p", "m\xff"}, {"ns/q", "é"}}}
 	got, ok, err := readOriginal(encodedMetadata(t, &want))
-	if err != nil || !ok || got.Path != want.Path || got.Model != want.Model || !slices.Equal(got.Headers, want.Headers) {
+	if err != nil || !ok || got.Path != want.Path || got.Model != want.Model || !slices.Equal(got.Headers, want.Headers) || !slices.Equal(got.Pools, want.Pools) {
 		t.Errorf("%+v, %v, %v", got, ok, err)
 	}
 	if _, ok, err := readOriginal(nil); ok || err != nil {
@@ -338,9 +338,9 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Answered("b", 200, chat.Usage{Known: true, Input: 7, Cached: 2, Output: 3}, true)
-	m.Answered("b", 0, chat.Usage{Input: 9}, false)
-	m.Refused("b", 401)
+	m.Answered(Outcome{Backend: "b", Status: 200, Usage: chat.Usage{Known: true, Input: 7, Cached: 2, Output: 3}, Complete: true})
+	m.Answered(Outcome{Backend: "b", Usage: chat.Usage{Input: 9}})
+	m.Refused(Outcome{Backend: "b", Status: 401})
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(`
 # HELP fairway_backend_tokens_total Tokens that backends reported. cached and reasoning are parts of input and output.
 # TYPE fairway_backend_tokens_total counter
@@ -374,7 +374,7 @@ func TestElsewhere(t *testing.T) {
 		"cloud": "headers 503 elsewhere, end 503",
 	} {
 		w := &watcher{}
-		e := &elsewhere{Observer: w, pool: "ns/p"}
+		e := &elsewhere{Observer: w, target: airoute.Target{Pool: "ns/p"}}
 		e.ReadHeaders(getter(headers(BackendHeader, by)).Get)
 		e.ResponseHeaders(time.Time{}, 200, "1.1.1.1:1")
 		e.FirstToken(time.Time{})

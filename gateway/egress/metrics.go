@@ -4,8 +4,6 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/fairway-ai/fairway/aibackend/chat"
 )
 
 // Metrics counts tries and tokens by backend. It implements Observer.
@@ -13,6 +11,7 @@ type Metrics struct {
 	requests *prometheus.CounterVec
 	tokens   *prometheus.CounterVec
 	refused  *prometheus.CounterVec
+	fell     *prometheus.CounterVec
 }
 
 // NewMetrics registers the counters.
@@ -30,8 +29,12 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			Name: "fairway_backend_refused_total",
 			Help: "Requests on the way to backends that the gateway answered itself, by status.",
 		}, []string{"backend", "status"}),
+		fell: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fairway_fallbacks_total",
+			Help: "Requests that passed over a pool or backend before anything was sent to it, by why.",
+		}, []string{"from", "reason"}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.tokens, m.refused} {
+	for _, c := range []prometheus.Collector{m.requests, m.tokens, m.refused, m.fell} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
@@ -40,19 +43,24 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 }
 
 // Answered implements Observer.
-func (m *Metrics) Answered(backend string, status int, u chat.Usage, _ bool) {
-	m.requests.WithLabelValues(backend, strconv.Itoa(status)).Inc()
+func (m *Metrics) Answered(o Outcome) {
+	m.requests.WithLabelValues(o.Backend, strconv.Itoa(o.Status)).Inc()
+	u := o.Usage
 	if !u.Known {
 		return
 	}
 	for kind, n := range map[string]int64{"input": u.Input, "cached": u.Cached, "output": u.Output, "reasoning": u.Reasoning} {
 		if n > 0 {
-			m.tokens.WithLabelValues(backend, kind).Add(float64(n))
+			m.tokens.WithLabelValues(o.Backend, kind).Add(float64(n))
 		}
 	}
 }
 
 // Refused implements Observer.
-func (m *Metrics) Refused(backend string, status int) {
-	m.refused.WithLabelValues(backend, strconv.Itoa(status)).Inc()
+func (m *Metrics) Refused(o Outcome) {
+	m.refused.WithLabelValues(o.Backend, strconv.Itoa(o.Status)).Inc()
 }
+
+// FellBack counts a request that passed over a pool or backend. It is a
+// Router.OnFallback.
+func (m *Metrics) FellBack(from, reason, _ string) { m.fell.WithLabelValues(from, reason).Inc() }

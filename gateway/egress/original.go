@@ -22,6 +22,10 @@ const (
 	modelKey = "model"
 	// headersKey is the key of all headers: names and values by turns.
 	headersKey = "headers"
+	// ruleKey, askedKey and idKey are those of what only tells of the request.
+	ruleKey, askedKey, idKey = "rule", "asked", xds.RequestIDKey
+	// poolsKey is the key of models of pools: names of pools and of models by turns.
+	poolsKey = "pools"
 )
 
 // Original is what a try must know of the request as it was before any try, because
@@ -33,6 +37,30 @@ type Original struct {
 	Model string
 	// Headers are all of them, in order; nil where there will be no second try.
 	Headers []extproc.Header
+	// Rule is the name of the rule that the request follows, and Asked the model that
+	// the client named; "" where they are not known.
+	Rule, Asked string
+	// ID names the request among all others, and no client can know it: what tries
+	// did is told to [Tries] under it. "" means the request's x-request-id.
+	ID string
+	// Pools are the pools that have names of their own for the model; the first one of
+	// a name counts.
+	Pools []PoolModel
+}
+
+// PoolModel is the name by which a pool, "namespace/name", serves the request's model;
+// "" when the body has it already.
+type PoolModel struct{ Pool, Model string }
+
+// modelFor is the name to send to a pool in place of the one in the body, "" to leave
+// that.
+func (o *Original) modelFor(pool string) string {
+	for _, p := range o.Pools {
+		if p.Pool == pool {
+			return p.Model
+		}
+	}
+	return o.Model
 }
 
 // fields is the original as the value of [Namespace].
@@ -40,6 +68,18 @@ func (o *Original) fields() *structpb.Struct {
 	s := &structpb.Struct{Fields: map[string]*structpb.Value{PathKey: text(o.Path)}}
 	if o.Model != "" {
 		s.Fields[modelKey] = text(o.Model)
+	}
+	for key, value := range map[string]string{ruleKey: o.Rule, askedKey: o.Asked, idKey: o.ID} {
+		if value != "" {
+			s.Fields[key] = text(value)
+		}
+	}
+	if len(o.Pools) > 0 {
+		list := make([]*structpb.Value, 0, 2*len(o.Pools))
+		for _, p := range o.Pools {
+			list = append(list, text(p.Pool), text(p.Model))
+		}
+		s.Fields[poolsKey] = structpb.NewListValue(&structpb.ListValue{Values: list})
 	}
 	if o.Headers != nil {
 		list := make([]*structpb.Value, 0, 2*len(o.Headers))
@@ -96,6 +136,11 @@ func readOriginal(metadata []byte) (o Original, ok bool, err error) {
 		return o, false, nil
 	}
 	o.Path, o.Model = untext(f[PathKey]), untext(f[modelKey])
+	o.Rule, o.Asked, o.ID = untext(f[ruleKey]), untext(f[askedKey]), untext(f[idKey])
+	pools := f[poolsKey].GetListValue().GetValues()
+	for i := 0; i+1 < len(pools); i += 2 {
+		o.Pools = append(o.Pools, PoolModel{untext(pools[i]), untext(pools[i+1])})
+	}
 	list := f[headersKey].GetListValue().GetValues()
 	for i := 0; i+1 < len(list); i += 2 {
 		o.Headers = append(o.Headers, extproc.Header{Name: untext(list[i]), Value: untext(list[i+1])})

@@ -8,13 +8,15 @@ import (
 	"google.golang.org/grpc/mem"
 
 	"github.com/fairway-ai/fairway/extproc"
+	"github.com/fairway-ai/fairway/extproc/scan"
 )
 
 // restored is a try at a pool after one at a provider: the request goes there as the
-// client sent it, and above all without the provider's credential. It is an
-// extproc.Exchange.
+// client sent it but for the model's name, and above all without the provider's
+// credential. It is an extproc.Exchange.
 type restored struct {
 	ctx      context.Context
+	pool     string
 	headers  []extproc.Header
 	original Original
 	body     mem.BufferSlice
@@ -39,15 +41,43 @@ func (t *restored) RequestHeaders(h extproc.Head) error {
 // RequestBody implements extproc.Exchange.
 func (t *restored) RequestBody(part mem.BufferSlice, _ bool) { t.body = append(t.body, part...) }
 
-// Decide implements extproc.Exchange. The body is Envoy's copy of the client's; saying
-// so again gives it its length back.
+// Decide implements extproc.Exchange. The body is Envoy's copy of what went to the
+// first try, or would have; saying so again gives it its length back.
 func (t *restored) Decide(func(time.Duration) error) (extproc.Change, error) {
+	if model := t.original.modelFor(t.pool); model != "" {
+		start, end, err := modelIn(t.body, t.original.Path)
+		if err != nil {
+			return extproc.Change{}, err
+		}
+		t.body = extproc.ReplaceModel(t.body, start, end, model)
+	}
 	out := newOutgoing(t.headers, t.original.Headers)
 	out.Remove("transfer-encoding")
 	c := extproc.Change{BodyChanged: true, Body: t.body}
 	c.SetHeaders, c.RemoveHeaders = out.mutation()
 	t.body = nil
 	return c, nil
+}
+
+// modelIn finds the model's name in the body of a request to that path; start is end
+// where there is none.
+func modelIn(body mem.BufferSlice, path string) (start, end int64, err error) {
+	api := scan.APIFromPath(path)
+	if api == scan.Other {
+		return 0, 0, nil
+	}
+	s := scan.New(scan.Options{})
+	s.Reset(api)
+	for _, b := range body {
+		if err := s.Write(b.ReadOnlyData()); err != nil {
+			return 0, 0, err
+		}
+	}
+	r, err := s.Finish()
+	if err != nil {
+		return 0, 0, err
+	}
+	return r.ModelStart, r.ModelEnd, nil
 }
 
 // ResponseHeaders implements extproc.Exchange.

@@ -1,7 +1,9 @@
 package egress
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +34,8 @@ const (
 type try struct {
 	ctx     context.Context
 	of      *Translators
-	name    string
+	asked   string   // the backend's name
+	name    string   // and its label
 	backend *Backend // nil when there is none of the name
 
 	headers  []extproc.Header
@@ -42,8 +45,15 @@ type try struct {
 
 	exchange aibackend.Exchange
 	dropped  []string
-	status   int
+	refusals int
 	closed   bool
+	// The rest is for the outcome.
+	sentModel              string
+	stream, complete       bool
+	status                 int
+	errorCode              string
+	began, sent, firstByte time.Time
+	ledger                 ledger
 }
 
 // RequestHeaders implements extproc.Exchange.
@@ -73,6 +83,9 @@ func (t *try) Decide(func(time.Duration) error) (extproc.Change, error) {
 	t.whole = t.body.Materialize()
 	t.body.Free()
 	t.body = nil
+	if b := t.of.find(t.asked); b != nil {
+		t.backend = b // which may have changed while the body came
+	}
 	if t.backend == nil {
 		return t.refuse(&chat.Error{Status: 503, Code: "backend_not_found", Message: "the backend is not configured, or is so no longer"}), nil
 	}
@@ -84,12 +97,19 @@ func (t *try) Decide(func(time.Duration) error) (extproc.Change, error) {
 	if refusal != nil {
 		return t.refused(refusal.Status, refusal.Body), nil
 	}
-	t.exchange = exchange
 	r := exchange.Request()
-	t.dropped = r.Dropped
+	t.dropped, t.sentModel, t.stream = r.Dropped, r.Model, r.Stream
+	body, refused := t.edit(r.Body)
+	if refused != nil {
+		exchange.Close()
+		return t.refuse(refused), nil
+	}
+	r.Body = body
 	out := newOutgoing(t.headers, t.original.Headers)
 	credentials.Strip(out)
-	out.removeOfProxies()
+	if t.backend.Pool == "" {
+		out.removeOfProxies()
+	}
 	for _, name := range append(r.RemoveHeaders, "transfer-encoding", "content-length") {
 		out.Remove(name)
 	}
@@ -107,28 +127,57 @@ func (t *try) Decide(func(time.Duration) error) (extproc.Change, error) {
 	}
 	out.Set(":method", r.Method)
 	out.Set(":path", r.Path)
-	out.Set(":authority", t.backend.Host)
+	if t.backend.Host != "" {
+		out.Set(":authority", t.backend.Host)
+	}
 	if t.backend.Signer != nil {
 		err := t.backend.Signer.Sign(t.ctx, &credentials.Request{
-			Method: r.Method, Host: t.backend.Host, Path: r.Path, Headers: out, Body: r.Body, Client: t.clientHeader,
+			Method: r.Method, Host: out.Get(":authority"), Path: r.Path, Headers: out, Body: r.Body, Client: t.clientHeader,
 		})
 		if err != nil {
-			t.of.log().Warn("a request could not be signed and was refused", "backend", t.name, "error", err)
-			return t.refuse(unsigned(t.name)), nil
+			exchange.Close()
+			return t.unsigned(err)
 		}
 	}
+	t.exchange, t.sent = exchange, t.of.now()
 	c := extproc.Change{BodyChanged: true, Body: mem.BufferSlice{mem.SliceBuffer(r.Body)}}
 	c.SetHeaders, c.RemoveHeaders = out.mutation()
 	return c, nil
 }
 
+// edit sets and takes out the fields of a body that the backend wants so. A body
+// without fields stays as it is, and the client is told.
+func (t *try) edit(body []byte) ([]byte, *chat.Error) {
+	b := t.backend
+	if len(b.SetBody)+len(b.RemoveBody) == 0 {
+		return body, nil
+	}
+	edited, err := aibackend.EditBody(body, b.SetBody, b.RemoveBody)
+	switch {
+	case err == nil:
+		return edited, nil
+	case errors.Is(err, aibackend.ErrNotObject):
+		t.dropped = slices.Clip(t.dropped)
+		for _, f := range b.SetBody {
+			t.dropped = append(t.dropped, f.Name)
+		}
+		t.dropped = append(t.dropped, b.RemoveBody...)
+		return body, nil
+	}
+	return nil, chat.Invalid("body", "%v", err)
+}
+
 // unsigned tells a client no more than that the gateway lacks what the provider
 // wants: why is the operator's to know.
-func unsigned(backend string) *chat.Error {
-	return &chat.Error{
-		Status: 401, Code: "credential_unavailable",
-		Message: "the gateway has no valid credential for backend " + strconv.Quote(backend) + "; its operator finds the reason in the gateway's log",
+func (t *try) unsigned(err error) (extproc.Change, error) {
+	if t.ctx.Err() != nil { // nobody waits for it any more
+		return extproc.Change{}, t.ctx.Err()
 	}
+	t.of.log().Warn("a request could not be signed and was refused", "backend", t.name, "error", err)
+	return t.refuse(&chat.Error{
+		Status: 401, Code: "credential_unavailable",
+		Message: "the gateway has no valid credential for backend " + strconv.Quote(t.name) + "; its operator finds the reason in the gateway's log",
+	}), nil
 }
 
 // clientHeader is a header as the client sent it.
@@ -143,8 +192,11 @@ func (t *try) refuse(e *chat.Error) extproc.Change {
 }
 
 func (t *try) refused(status int, body []byte) extproc.Change {
-	if o := t.of.Observer; o != nil {
-		o.Refused(t.name, status)
+	t.refusals++
+	if x := t.of.Observer; x != nil {
+		o := t.outcome()
+		o.Status = status
+		x.Refused(o)
 	}
 	answer := &extprocv3.ImmediateResponse{
 		Status: &typev3.HttpStatus{Code: typev3.StatusCode(status)},
@@ -167,6 +219,7 @@ func (t *try) ResponseHeaders(h extproc.Head, _ func(time.Duration) error) extpr
 		return extproc.Change{}
 	}
 	t.status, _ = strconv.Atoi(getter(h.Headers).Get(":status"))
+	t.note(getter(h.Headers))
 	head := t.exchange.Response(t.status, getter(h.Headers))
 	var c extproc.Change
 	c.RemoveHeaders = append(c.RemoveHeaders, head.Remove...)
@@ -194,10 +247,21 @@ func (t *try) ResponseHeaders(h extproc.Head, _ func(time.Duration) error) extpr
 	return c
 }
 
+// note tells what an answer says of its backend.
+func (t *try) note(h getter) {
+	if c := t.of.Cooling; c != nil {
+		c.Note(t.name, t.status, h.Get)
+	}
+	if tries := t.of.Tries; tries != nil && (t.status == 429 || t.status >= 500) {
+		tries.Answered(t.id(), t.name, t.status)
+	}
+}
+
 // read gives the exchange a piece of the answer and returns what the client gets.
 func (t *try) read(chunk []byte, end bool) []byte {
 	out, err := t.exchange.Body(chunk, end)
 	if err != nil {
+		t.errorCode = clip(cmp.Or(err.Cause.Code, err.Cause.Type, strconv.Itoa(err.Cause.Status)))
 		t.of.log().Warn("a provider's answer is an error", "backend", t.name, "status", t.status, "code", err.Cause.Code)
 	}
 	return out
@@ -208,6 +272,9 @@ func (t *try) ResponseBody(part mem.BufferSlice, end, _ bool, _ func(time.Durati
 	if t.exchange == nil {
 		return extproc.Change{BodyChanged: true, Body: part}
 	}
+	if t.firstByte.IsZero() && part.Len() > 0 {
+		t.firstByte = t.of.now()
+	}
 	var out []byte
 	for i, b := range part {
 		out = append(out, t.read(b.ReadOnlyData(), end && i == len(part)-1)...)
@@ -216,7 +283,7 @@ func (t *try) ResponseBody(part mem.BufferSlice, end, _ bool, _ func(time.Durati
 		out = append(out, t.read(nil, true)...)
 	}
 	part.Free()
-	return extproc.Change{BodyChanged: true, Body: mem.BufferSlice{mem.SliceBuffer(out)}}
+	return extproc.Change{BodyChanged: true, Body: mem.BufferSlice{mem.SliceBuffer(out)}, Metadata: t.tell()}
 }
 
 // WantsResponse implements extproc.Exchange.
@@ -227,13 +294,16 @@ func (t *try) Close(complete bool) {
 	if t.closed {
 		return
 	}
-	t.closed = true
+	t.closed, t.complete = true, complete
 	t.body.Free()
+	if tries := t.of.Tries; tries != nil && t.backend != nil && t.status == 0 && t.refusals == 0 {
+		tries.Unanswered(t.id(), t.name)
+	}
 	if t.exchange == nil {
 		return
 	}
 	if o := t.of.Observer; o != nil {
-		o.Answered(t.name, t.status, t.exchange.Usage(), complete)
+		o.Answered(t.outcome())
 	}
 	t.exchange.Close()
 	t.whole = nil

@@ -2,7 +2,6 @@ package envoygateway
 
 import (
 	"net/http"
-	"slices"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -14,13 +13,13 @@ import (
 	"github.com/fairway-ai/fairway/gateway/xds"
 )
 
-// route rewrites one route of a rule that sends to pools, and says whether it goes
-// to one. idle bounds silence, where Envoy Gateway does not.
-func (t *translation) route(p *plan, at rule, r *routev3.Route, idle *durationpb.Duration) (picks bool) {
+// route rewrites one route of a rule that sends to pools. idle bounds silence, where
+// Envoy Gateway does not.
+func (t *translation) route(p *plan, at rule, r *routev3.Route, idle *durationpb.Duration) {
 	action := r.GetRoute()
 	if action == nil {
-		if !p.replaceable(r.GetDirectResponse()) {
-			return false // a redirect, or an answer that somebody wants
+		if len(p.pools) == 0 || !t.replaceable(at, p, r.GetDirectResponse()) {
+			return // a redirect, or an answer that somebody wants
 		}
 		action = &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_WeightedClusters{WeightedClusters: &routev3.WeightedCluster{}},
@@ -31,37 +30,20 @@ func (t *translation) route(p *plan, at rule, r *routev3.Route, idle *durationpb
 	lost += p.lost
 	if len(p.pools) == 0 && len(others) == 0 {
 		refuse(r)
-		return false
+		return
 	}
 	t.direct(p, r, action, others, lost)
 	if len(p.pools) == 0 {
-		return false
+		return
 	}
-	if action.Timeout == nil {
-		// Answers may take as long as they take, while something moves.
-		action.Timeout = &durationpb.Duration{}
-	}
-	if action.IdleTimeout == nil {
-		action.IdleTimeout = idle
-	}
-	if action.RetryPolicy == nil {
-		action.RetryPolicy = xds.RetryPolicy(t.limits)
-	}
-	if r.RequestBodyBufferLimit == nil {
-		r.RequestBodyBufferLimit = wrapperspb.UInt64(xds.BodyLimit(t.limits))
-	}
-	for _, h := range xds.PrivateHeaders() {
-		if !slices.Contains(r.RequestHeadersToRemove, h) {
-			r.RequestHeadersToRemove = append(r.RequestHeadersToRemove, h)
-		}
-	}
-	return true
+	t.finish(r, idle)
 }
 
 // replaceable is whether Envoy Gateway's direct response stands for backends that it
-// found wanting, and not for a filter that failed or was asked for.
-func (p *plan) replaceable(d *routev3.DirectResponseAction) bool {
-	return d != nil && d.Body == nil && d.BodyFormat == nil && p.plain && len(p.pools) > 0 &&
+// found wanting, and not for a filter that failed or was asked for, nor for a policy
+// that failed: of a rule whose backends it liked it has made a cluster before.
+func (t *translation) replaceable(at rule, p *plan, d *routev3.DirectResponseAction) bool {
+	return d != nil && d.Body == nil && d.BodyFormat == nil && p.plain && !t.made[at] &&
 		(d.Status == http.StatusInternalServerError || d.Status == http.StatusServiceUnavailable)
 }
 
@@ -112,10 +94,7 @@ func (t *translation) direct(p *plan, r *routev3.Route, a *routev3.RouteAction, 
 	if len(p.pools) == 1 && len(others) == 0 && lost == 0 && !p.pools[0].changes.any() {
 		a.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: xds.ClusterName(p.pools[0].name)}
 		a.ClusterNotFoundResponseCode = routev3.RouteAction_SERVICE_UNAVAILABLE
-		if r.TypedPerFilterConfig == nil {
-			r.TypedPerFilterConfig = map[string]*anypb.Any{}
-		}
-		r.TypedPerFilterConfig[xds.FilterName] = xds.PoolConfig(p.pools[0].name)
+		t.configure(r, p.pools[0].name)
 		return
 	}
 	w := &routev3.WeightedCluster{}

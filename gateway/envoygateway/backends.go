@@ -22,6 +22,9 @@ type plan struct {
 	lost uint32
 	// plain is a rule of nothing but matches and backendRefs.
 	plain bool
+	// ai is set, and all else but plain is not, for a rule that sends to an AIRoute or to
+	// AIBackends.
+	ai *aiRule
 }
 
 // poolShare is one backendRef to a pool.
@@ -63,7 +66,7 @@ func weight(b *gatewayv1.HTTPBackendRef) uint32 {
 func (t *translation) plan(ctx context.Context, at rule, r *gatewayv1.HTTPRouteRule) (*plan, error) {
 	p := &plan{
 		services: make([]uint32, len(r.BackendRefs)),
-		plain:    len(r.Filters) == 0 && r.Timeouts == nil && r.Retry == nil && r.SessionPersistence == nil,
+		plain:    plain(r),
 	}
 	for i := range r.BackendRefs {
 		b := &r.BackendRefs[i]

@@ -2,18 +2,17 @@ package envoygateway
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
+	"errors"
 	"flag"
+	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"testing"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -25,6 +24,8 @@ import (
 	inferencev1 "sigs.k8s.io/gateway-api-inference-extension/api/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gatewayv1beta1 "sigs.k8s.io/gateway-api/apis/v1beta1"
+
+	"github.com/fairway-ai/fairway/api/v1alpha1"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what the translations produce into testdata")
@@ -171,7 +172,7 @@ func fromYAML(t testing.TB, text []byte) (e envoy) {
 func scheme(t testing.TB) *runtime.Scheme {
 	t.Helper()
 	s := runtime.NewScheme()
-	for _, install := range []func(*runtime.Scheme) error{gatewayv1.Install, gatewayv1beta1.Install, inferencev1.Install} {
+	for _, install := range []func(*runtime.Scheme) error{gatewayv1.Install, gatewayv1beta1.Install, inferencev1.Install, v1alpha1.AddToScheme} {
 		if err := install(s); err != nil {
 			t.Fatal(err)
 		}
@@ -182,17 +183,28 @@ func scheme(t testing.TB) *runtime.Scheme {
 // objects are a client with the HTTPRoutes, pools and grants of a file.
 func objects(t testing.TB, file string) client.Client {
 	t.Helper()
+	b := fake.NewClientBuilder().WithScheme(scheme(t))
+	for _, o := range objectsOf(t, file) {
+		b = b.WithRuntimeObjects(o)
+	}
+	return b.Build()
+}
+
+// objectsOf are the objects of a file that are of kinds we read.
+func objectsOf(t testing.TB, file string) (all []client.Object) {
+	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := scheme(t)
-	b := fake.NewClientBuilder().WithScheme(s)
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	for {
 		var v map[string]any
-		if d.Decode(&v) != nil {
-			break
+		if err := d.Decode(&v); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
 		}
 		asJSON, err := json.Marshal(v)
 		if err != nil {
@@ -212,9 +224,8 @@ func objects(t testing.TB, file string) client.Client {
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(u.Object, typed, true); err != nil {
 			t.Fatal(err)
 		}
-		b = b.WithRuntimeObjects(typed)
+		all = append(all, typed.(client.Object))
 	}
-	return b.Build()
 }
 
 func options(t testing.TB, r client.Reader) Options {
@@ -237,64 +248,4 @@ func newServer(t testing.TB, o Options) *Server {
 		t.Fatal(err)
 	}
 	return s
-}
-
-// feature translates testdata/NAME: what Envoy Gateway made (input.yaml, recorded
-// from version 1.9.1) of objects.yaml. The result is compared with output.yaml.
-func feature(t *testing.T, name string) (in, out envoy) {
-	t.Helper()
-	dir := filepath.Join("testdata", name)
-	text, err := os.ReadFile(filepath.Join(dir, "input.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	in = fromYAML(t, text)
-	s := newServer(t, options(t, objects(t, filepath.Join(dir, "objects.yaml"))))
-	response, result, err := s.translate(context.Background(), in.request())
-	if err != nil || result != "ok" {
-		t.Fatal(result, err)
-	}
-	again, _, err := s.translate(context.Background(), in.request())
-	if err != nil || !bytes.Equal(response, again) {
-		t.Fatal("the same input gave other bytes", err)
-	}
-	out = decoded(t, decodeResponse(t, response))
-	validate(t, out)
-	golden(t, filepath.Join(dir, "output.yaml"), toYAML(t, out))
-	return in, out
-}
-
-func validate(t testing.TB, e envoy) {
-	t.Helper()
-	for _, m := range e.Clusters {
-		if err := m.ValidateAll(); err != nil {
-			t.Error(err)
-		}
-	}
-	for _, m := range e.Listeners {
-		if err := m.ValidateAll(); err != nil {
-			t.Error(err)
-		}
-	}
-	for _, m := range e.Routes {
-		if err := m.ValidateAll(); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
-func golden(t *testing.T, path string, got []byte) {
-	t.Helper()
-	if *rewrite {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatalf("%v (go test -rewrite makes it)", err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s differs; go test -rewrite if that is meant (-want +got):\n%s", path, diff)
-	}
 }

@@ -25,17 +25,18 @@ type manager struct {
 	packed *anypb.Any
 }
 
-// listeners are the listeners, decoded as far as they use route configurations of
-// ours.
+// listeners are the listeners, decoded as far as they have routes of their own.
 type listeners struct {
-	decoded  []*listenerv3.Listener // nil where none is used
+	decoded  []*listenerv3.Listener // nil without
 	managers [][]manager
 	// idle are the route configurations whose listeners bound silence.
 	idle map[string]bool
+	// filtered says that a connection manager got the filter.
+	filtered bool
 }
 
-// findListeners decodes the listeners that use our route configurations.
-func findListeners(list [][]byte, configs routeConfigs) (*listeners, error) {
+// findListeners decodes the listeners that use route configurations.
+func findListeners(list [][]byte) (*listeners, error) {
 	found := &listeners{
 		decoded: make([]*listenerv3.Listener, len(list)), managers: make([][]manager, len(list)), idle: map[string]bool{},
 	}
@@ -59,8 +60,8 @@ func findListeners(list [][]byte, configs routeConfigs) (*listeners, error) {
 					return nil, fmt.Errorf("listener %q: %w", l.Name, err)
 				}
 				name := m.GetRds().GetRouteConfigName()
-				if !configs.ours[name] {
-					continue
+				if name == "" {
+					continue // one that Envoy Gateway has for itself
 				}
 				found.decoded[i] = l
 				found.managers[i] = append(found.managers[i], manager{m, name, packed})
@@ -73,17 +74,18 @@ func findListeners(list [][]byte, configs routeConfigs) (*listeners, error) {
 	return found, nil
 }
 
-// patch adds the filter to the connection managers whose routes go to pools, and
-// returns the other listeners as they were.
-func (l *listeners) patch(list [][]byte, routes map[string]bool, limits xds.Options) ([][]byte, error) {
+// patch adds the filter to all connection managers with routes, whether any of them is
+// ours or not: a listener that is changed when the first rule of ours comes, and again
+// when the last one goes, answers 404 while Envoy waits for its routes.
+func (l *listeners) patch(list [][]byte, configs routeConfigs, limits xds.Options) ([][]byte, error) {
 	out := slices.Clone(list)
 	for i, managers := range l.managers {
 		changed := false
 		for _, m := range managers {
-			if !routes[m.routes] {
-				continue
-			}
 			if err := patchManager(m.config, limits); err != nil {
+				if !configs.ours[m.routes] {
+					continue
+				}
 				return nil, fmt.Errorf("listener %q: %w", l.decoded[i].Name, err)
 			}
 			m.packed.Value = encode(m.config)
@@ -91,6 +93,7 @@ func (l *listeners) patch(list [][]byte, routes map[string]bool, limits xds.Opti
 		}
 		if changed {
 			out[i] = encode(l.decoded[i])
+			l.filtered = true
 		}
 	}
 	return out, nil
@@ -108,9 +111,9 @@ func patchManager(m *hcmv3.HttpConnectionManager, limits xds.Options) error {
 		return fmt.Errorf("route configuration %q: its connection manager has no router", m.GetRds().GetRouteConfigName())
 	}
 	m.HttpFilters = slices.Insert(m.HttpFilters, router, xds.OptionalExtProcFilter(limits))
-	m.EarlyHeaderMutationExtensions = append(m.EarlyHeaderMutationExtensions, xds.StripRoutingHeaders())
+	m.EarlyHeaderMutationExtensions = append(m.EarlyHeaderMutationExtensions, xds.StripRoutingHeaders(xds.RouteHeader))
 	if m.LocalReplyConfig == nil {
-		m.LocalReplyConfig = xds.LocalReplies(xds.ClusterPrefix)
+		m.LocalReplyConfig = xds.LocalReplies()
 	}
 	return nil
 }

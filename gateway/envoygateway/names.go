@@ -1,9 +1,12 @@
 package envoygateway
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/proto"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -17,11 +20,18 @@ import (
 //
 // M is -1 in a route's name where the rule has no match. HOST is the host name with
 // dots replaced by underscores. Mirrors have a suffix after N and are none of these.
+// Annotations of the HTTPRoute that begin with gateway.envoyproxy.io/ are, without that,
+// in the route's metadata, under "envoy-gateway", "resources", 0, "annotations".
+//
 // This is the only file that knows.
 
 // invalidCluster is the cluster that Envoy Gateway names, and never makes, for the
 // share of backends that cannot be reached.
 const invalidCluster = "invalid-backend-cluster"
+
+// hashAnnotation is, after gateway.envoyproxy.io/, the state of an AIRoute that its
+// HTTPRoute was written for.
+const hashAnnotation = "fairway-hash"
 
 // rule is one rule of an HTTPRoute.
 type rule struct {
@@ -109,4 +119,31 @@ func isIndex(s string) bool {
 		}
 	}
 	return true
+}
+
+// isPreflight is whether a route is one for the questions that browsers ask before a
+// request.
+func isPreflight(name string) bool {
+	parts := strings.Split(name, "/")
+	return slices.Contains(parts[min(len(parts), 5):], "cors-preflight")
+}
+
+// seenHash is the hash in the metadata of an encoded route, "" without.
+func seenHash(route []byte) (hash string) {
+	err := inField(route, routeMetadata, func(b []byte) error {
+		m := new(corev3.Metadata)
+		if err := proto.Unmarshal(b, m); err != nil {
+			return err
+		}
+		for _, r := range m.GetFilterMetadata()["envoy-gateway"].GetFields()["resources"].GetListValue().GetValues() {
+			annotations := r.GetStructValue().GetFields()["annotations"].GetStructValue().GetFields()
+			hash = annotations[hashAnnotation].GetStringValue()
+			break
+		}
+		return nil
+	})
+	if err != nil {
+		return ""
+	}
+	return hash
 }

@@ -11,6 +11,9 @@ import (
 	"github.com/fairway-ai/fairway/gateway/xds"
 )
 
+// DefaultSystemCA is where Envoy's image has the system's certificate authorities.
+const DefaultSystemCA = "/etc/ssl/certs/ca-certificates.crt"
+
 // Options configure [New].
 type Options struct {
 	// Reader reads HTTPRoutes, InferencePools and ReferenceGrants, from a cache.
@@ -18,6 +21,10 @@ type Options struct {
 	// Live reads them from the API server. It is asked for what the cache does not
 	// have yet: Envoy Gateway may have seen a new object first.
 	Live client.Reader
+
+	// AI knows the AIRoutes and AIBackends. Without it, rules that send to them are left
+	// as Envoy Gateway made them.
+	AI AISource
 
 	// EDS is Fairway's EDS server as Envoy reaches it, "host:port".
 	EDS string
@@ -29,7 +36,8 @@ type Options struct {
 	ServerName string
 
 	// Limits are the sizes, times and counts of requests. Addresses, sockets and
-	// what concerns listeners are not used.
+	// what concerns listeners are not used. SystemCA is a path in Envoy's container;
+	// default [DefaultSystemCA].
 	Limits xds.Options
 
 	// Log gets what users must know: references that lead nowhere.

@@ -10,7 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/testing/protocmp"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/fairway-ai/fairway/gateway/xds"
 )
 
 // Other people's routes, listeners and clusters are what they were.
@@ -27,21 +30,24 @@ func TestOrdinary(t *testing.T) {
 			}
 		}
 	}
-	changed := 0
 	for name, m := range in.managers(t) {
-		if cmp.Diff(m, out.managers(t)[name], protocmp.Transform()) != "" {
-			changed++
-			if !strings.HasSuffix(name, " ordinary/gw/ai") {
-				t.Errorf("%s was changed", name)
-			}
+		n := out.managers(t)[name]
+		early, filters := n.EarlyHeaderMutationExtensions, n.HttpFilters
+		if len(early) == 0 || len(filters) != len(m.HttpFilters)+1 || !filters[len(filters)-2].Disabled || n.LocalReplyConfig == nil {
+			t.Fatalf("%s has filters %v", name, filterNames(n))
 		}
-	}
-	if changed != 1 {
-		t.Errorf("%d connection managers were changed", changed)
+		// Without what is ours, it is what it was.
+		n.EarlyHeaderMutationExtensions, n.LocalReplyConfig = early[:len(early)-1], nil
+		n.HttpFilters = slices.Delete(filters, len(filters)-2, len(filters)-1)
+		if diff := cmp.Diff(m, n, protocmp.Transform(), protocmp.IgnoreEmptyMessages()); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
 	}
 }
 
-// Without pools, not a byte changes, and nothing is decoded that need not be.
+// Without rules of ours, listeners get the filter, clusters the pickers', and nothing
+// else changes: a listener that changes with the first rule and the last is not there
+// for its requests meanwhile.
 func TestNoPools(t *testing.T) {
 	text, err := os.ReadFile("testdata/ordinary/input.yaml")
 	if err != nil {
@@ -49,14 +55,28 @@ func TestNoPools(t *testing.T) {
 	}
 	in := fromYAML(t, text).encoded()
 	in.secrets = [][]byte{[]byte("\xff not even protobuf")}
-	in.listeners = append(in.listeners, []byte("\xff nor this"))
-	s := newServer(t, options(t, fake.NewClientBuilder().WithScheme(scheme(t)).Build()))
-	got, _, err := s.translate(context.Background(), encodeRequest(in))
-	if err != nil {
-		t.Fatal(err)
+	translated := func(c client.Client) resources {
+		t.Helper()
+		got, _, err := newServer(t, options(t, c)).translate(context.Background(), encodeRequest(in))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return decodeResponse(t, got)
 	}
-	if !bytes.Equal(got, encodeResponse(in)) {
-		t.Error("something was changed")
+	none := translated(fake.NewClientBuilder().WithScheme(scheme(t)).Build())
+	if !slices.EqualFunc(none.routes, in.routes, bytes.Equal) || !slices.EqualFunc(none.secrets, in.secrets, bytes.Equal) {
+		t.Error("routes or secrets were changed")
+	}
+	n := len(in.clusters)
+	if len(none.clusters) != n+1 || !slices.EqualFunc(none.clusters[:n], in.clusters, bytes.Equal) {
+		t.Error("more than one cluster was changed")
+	}
+	if c := decoded(t, none).Clusters[n].Name; c != xds.PickerClusterName {
+		t.Errorf("cluster %s came", c)
+	}
+	some := translated(objects(t, "testdata/ordinary/objects.yaml"))
+	if !slices.EqualFunc(none.listeners, some.listeners, bytes.Equal) {
+		t.Error("the first rule of ours changes listeners")
 	}
 }
 

@@ -26,6 +26,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/fairway-ai/fairway/extproc"
+	"github.com/fairway-ai/fairway/gateway/airoute"
+	"github.com/fairway-ai/fairway/gateway/egress"
 	"github.com/fairway-ai/fairway/gateway/xds"
 	"github.com/fairway-ai/fairway/test/realenvoy"
 )
@@ -92,15 +94,24 @@ type rig struct {
 	eds       cache.SnapshotCache
 	endpoints map[string][]string // by EDS name
 	picker    *picker
-	stop      func() // the picker
+	router    *egress.Router // before the picker
+	backends  *egress.Backends
+	place     func(*airoute.Backend) // where providers are; nil for where they say
+	stop      func()                 // the picker
 	ports     map[string]int
 }
 
 // newRig translates the recorded features through a real gRPC server, and gives all
 // of them to one Envoy.
 func newRig(t *testing.T, endpoints map[string][]string, features ...string) *rig {
+	return newPlacedRig(t, nil, endpoints, features...)
+}
+
+// newPlacedRig is newRig with providers elsewhere.
+func newPlacedRig(t *testing.T, place func(*airoute.Backend), endpoints map[string][]string, features ...string) *rig {
 	path := realenvoy.Path(t)
-	r := &rig{t: t, endpoints: endpoints, ports: map[string]int{}, picker: &picker{picks: map[string]string{}, picked: map[string]int{}}}
+	r := &rig{t: t, place: place, endpoints: endpoints, ports: map[string]int{}, picker: &picker{picks: map[string]string{}, picked: map[string]int{}}}
+	r.router, r.backends = &egress.Router{Next: r.picker}, egress.NewBackends(egress.BackendsOptions{})
 	r.certify()
 	pickerAddr := r.servePicker()
 	r.endpoints[xds.PickerClusterName] = []string{pickerAddr}
@@ -146,6 +157,18 @@ func (r *rig) translate(name, eds string) envoy {
 	dir := filepath.Join("testdata", name)
 	o := options(t, objects(t, filepath.Join(dir, "objects.yaml")))
 	o.EDS, o.ServerName, o.CA = eds, serverName, func() []byte { return r.ca }
+	if ai := aiOf(t, filepath.Join(dir, "objects.yaml")); ai != nil {
+		o.AI = ai
+		for i := range ai.result.Config.Backends {
+			if r.place != nil {
+				r.place(&ai.result.Config.Backends[i])
+			}
+		}
+		if err := r.backends.Update(t.Context(), ai.result.Config); err != nil {
+			t.Fatal(err)
+		}
+		r.router.SetRules(ai.result.Config)
+	}
 	s := grpc.NewServer(ServerOptions()...)
 	newServer(t, o).Register(s)
 	addr := r.serve(s, "tcp", "127.0.0.1:0")

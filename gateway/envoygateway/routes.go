@@ -8,6 +8,10 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairway-ai/fairway/gateway/xds"
 )
 
 // Fields that are looked at, or replaced, without decoding what is around them.
@@ -16,7 +20,10 @@ const (
 	configName       protowire.Number = 1
 	configHosts      protowire.Number = 2
 	virtualHostRoute protowire.Number = 3
+	routeMetadata    protowire.Number = 4
 	routeName        protowire.Number = 14
+	// configMaxDirect is the most that Envoy answers by itself, in bytes.
+	configMaxDirect protowire.Number = 11
 )
 
 // routeConfigs are the names of the route configurations, in order, and which of
@@ -26,7 +33,7 @@ type routeConfigs struct {
 	ours  map[string]bool
 }
 
-// find makes the plans of all rules that send to pools.
+// find makes the plans of all rules that send to pools, AIRoutes or AIBackends.
 func (t *translation) find(ctx context.Context, list [][]byte) (routeConfigs, error) {
 	found := routeConfigs{names: make([]string, len(list)), ours: map[string]bool{}}
 	ordinary := map[rule]bool{}
@@ -75,7 +82,7 @@ func ruleOf(route []byte) (rule, error) {
 	return r, nil
 }
 
-// planOf is the plan of a rule, nil if it sends nothing to pools.
+// planOf is the plan of a rule, nil if it sends to nothing of ours.
 func (t *translation) planOf(ctx context.Context, at rule, route []byte) (p *plan, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -93,7 +100,13 @@ func (t *translation) planOf(ctx context.Context, at rule, route []byte) (p *pla
 		}
 		object = t.read.routes[at.route]
 	}
-	if object == nil || at.index >= len(object.Spec.Rules) || !hasPools(at.route.Namespace, &object.Spec.Rules[at.index]) {
+	if object == nil || at.index >= len(object.Spec.Rules) {
+		return nil, nil
+	}
+	if p := t.aiPlan(at, &object.Spec.Rules[at.index], route); p != nil {
+		return p, nil
+	}
+	if !hasPools(at.route.Namespace, &object.Spec.Rules[at.index]) {
 		return nil, nil
 	}
 	return t.plan(ctx, at, &object.Spec.Rules[at.index])
@@ -106,30 +119,59 @@ func eachRoute(config []byte, f func(route []byte) error) error {
 	})
 }
 
-// routeConfig rewrites the routes of our rules and copies all else. picks is whether
-// any of them goes to a pool.
-func (t *translation) routeConfig(config []byte, idle *durationpb.Duration) (out []byte, picks bool, err error) {
+// routeConfig rewrites the routes of our rules and copies all else.
+func (t *translation) routeConfig(config []byte, idle *durationpb.Duration) (out []byte, err error) {
 	out = make([]byte, 0, len(config)+len(config)/2)
+	catalogue := false
 	err = eachField(config, func(host field) error {
 		if host.number != configHosts || host.kind != protowire.BytesType {
 			out = append(out, host.all...)
 			return nil
 		}
-		h, p, err := t.virtualHost(host.value, idle)
-		picks = picks || p
+		h, lists, err := t.virtualHost(host.value, idle)
+		catalogue = catalogue || lists
 		out = appendMessage(out, configHosts, h)
 		return err
 	})
-	return out, picks, err
+	if catalogue && err == nil {
+		out, err = allowAnswers(out, xds.MaxCatalogue)
+	}
+	return out, err
 }
 
-func (t *translation) virtualHost(host []byte, idle *durationpb.Duration) (out []byte, picks bool, err error) {
+// allowAnswers has Envoy answer with that many bytes by itself, if it may not already.
+func allowAnswers(config []byte, size uint32) ([]byte, error) {
+	given := new(wrapperspb.UInt32Value)
+	err := inField(config, configMaxDirect, func(b []byte) error {
+		return proto.UnmarshalOptions{Merge: true}.Unmarshal(b, given)
+	})
+	if err != nil || given.Value >= size {
+		return config, err
+	}
+	return appendMessage(config, configMaxDirect, encode(wrapperspb.UInt32(size))), nil
+}
+
+// virtualHost rewrites a virtual host's routes. catalogue is whether it answers with a
+// catalogue.
+func (t *translation) virtualHost(host []byte, idle *durationpb.Duration) (out []byte, catalogue bool, err error) {
 	out = make([]byte, 0, len(host)+len(host)/2)
+	ai, err := t.aiHost(host, idle)
+	if err != nil {
+		return nil, false, err
+	}
+	var first [][]byte
+	if ai != nil {
+		first = ai.first
+	}
 	err = eachField(host, func(route field) error {
 		if route.number != virtualHostRoute || route.kind != protowire.BytesType {
 			out = append(out, route.all...)
 			return nil
 		}
+		for _, r := range first {
+			out = appendMessage(out, virtualHostRoute, r)
+		}
+		first = nil
 		at, err := ruleOf(route.value)
 		if err != nil {
 			return err
@@ -143,36 +185,40 @@ func (t *translation) virtualHost(host []byte, idle *durationpb.Duration) (out [
 		if err := proto.Unmarshal(route.value, r); err != nil {
 			return fmt.Errorf("route of %s rule %d: %w", at.route, at.index, err)
 		}
-		encoded, went := t.contained(at, p, r, idle)
-		picks = picks || went
-		out = appendMessage(out, virtualHostRoute, encoded)
+		out = appendMessage(out, virtualHostRoute, t.contained(at, p, ai, r, idle))
 		return nil
 	})
-	return out, picks, err
+	return out, ai != nil && ai.catalogue, err
 }
 
 // contained rewrites a route. Whatever goes wrong costs this route alone: Envoy
 // Gateway, and then Envoy, would refuse everybody's configuration over it.
-func (t *translation) contained(at rule, p *plan, r *routev3.Route, idle *durationpb.Duration) (encoded []byte, picks bool) {
+func (t *translation) contained(at rule, p *plan, h *aiHost, r *routev3.Route, idle *durationpb.Duration) (encoded []byte) {
 	match, name, metadata := r.Match, r.Name, r.Metadata
-	failed := func(err any) {
+	failed := func(err any) []byte {
 		t.problem(at, reasonFailed, fmt.Sprintf("%.500v", err))
 		r := &routev3.Route{Name: name, Match: match, Metadata: metadata}
 		refuse(r)
-		encoded, picks = encode(r), false
+		return encode(r)
 	}
 	defer func() {
 		if err := recover(); err != nil {
-			failed(err)
+			encoded = failed(err)
 		}
 	}()
-	picks = t.route(p, at, r, idle)
+	switch {
+	case p.ai == nil:
+		t.route(p, at, r, idle)
+	case p.ai.route != (types.NamespacedName{}):
+		t.aiRoute(h, p.ai, r, idle)
+	default:
+		t.backendRoute(at, p, r, idle)
+	}
 	if err := r.ValidateAll(); err != nil {
-		failed(err)
-		return encoded, picks
+		return failed(err)
 	}
 	t.reference(r.GetRoute())
-	return encode(r), picks
+	return encode(r)
 }
 
 // reference notes the clusters that a route goes to.

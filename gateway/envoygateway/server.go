@@ -36,6 +36,9 @@ func New(o Options) (*Server, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
+	if o.Limits.SystemCA == "" {
+		o.Limits.SystemCA = DefaultSystemCA
+	}
 	m, err := newMetrics(o.Metrics)
 	if err != nil {
 		return nil, err
@@ -73,7 +76,7 @@ func (s *Server) translate(ctx context.Context, request []byte) (out []byte, res
 	if err != nil {
 		return nil, "unavailable", status.Errorf(codes.Unavailable, "%v", err)
 	}
-	t := newTranslation(newReadings(s.o.Reader, s.o.Live), s.o.Limits, d)
+	t := newTranslation(newReadings(s.o.Reader, s.o.Live), &s.o, d)
 	changed, err := t.run(ctx, in)
 	switch {
 	case errors.As(err, &errReading{}):
@@ -98,12 +101,17 @@ func (s *Server) discovery() (xds.Discovery, error) {
 	return d, nil
 }
 
-// report counts problems, and logs those that are new.
+// report counts shares that answer 500, and logs problems that are new.
 func (s *Server) report(problems []problem) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range problems {
-		s.metrics.refused.WithLabelValues(p.reason).Inc()
+		text := "a share of a rule answers 500"
+		if p.reason == reasonPolicies {
+			text = "AIRoutes of a host have different policies, so that requests to the paths of some do not find the models of others"
+		} else {
+			s.metrics.refused.WithLabelValues(p.reason).Inc()
+		}
 		if s.logged[p] {
 			continue
 		}
@@ -111,7 +119,7 @@ func (s *Server) report(problems []problem) {
 			clear(s.logged)
 		}
 		s.logged[p] = true
-		s.o.Log.Warn("a share of a rule answers 500",
+		s.o.Log.Warn(text,
 			"route", p.at.route.String(), "rule", p.at.index, "reason", p.reason, "object", p.object)
 	}
 }

@@ -64,7 +64,7 @@ func (r *rig) serve(s *grpc.Server, network, address string) string {
 }
 
 func (r *rig) servePicker() string {
-	server := extproc.New(r.picker, extproc.Options{})
+	server := extproc.New(r.router, extproc.Options{Foreign: r.backends.Foreign()})
 	s := grpc.NewServer(append(server.ServerOptions(), grpc.Creds(credentials.NewTLS(r.serving)))...)
 	server.Register(s)
 	h := health.NewServer()

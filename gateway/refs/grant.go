@@ -31,12 +31,7 @@ func Granted(ctx context.Context, r client.Reader, fromNamespace string, pool ty
 
 // Grants is whether this grant lets an HTTPRoute of fromNamespace send to the pool.
 func Grants(grant *gatewayv1beta1.ReferenceGrant, fromNamespace string, pool types.NamespacedName) bool {
-	return grant.Namespace == pool.Namespace &&
-		slices.ContainsFunc(grant.Spec.From, func(f gatewayv1beta1.ReferenceGrantFrom) bool {
-			return f.Group == gatewayv1.GroupName && f.Kind == routeKind && string(f.Namespace) == fromNamespace
-		}) &&
-		slices.ContainsFunc(grant.Spec.To, func(t gatewayv1beta1.ReferenceGrantTo) bool {
-			return t.Group == poolGroup && t.Kind == poolKind &&
-				(t.Name == nil || *t.Name == "" || string(*t.Name) == pool.Name)
-		})
+	return Allows(grant,
+		Object{gatewayv1.GroupName, routeKind, types.NamespacedName{Namespace: fromNamespace}},
+		Object{poolGroup, poolKind, pool})
 }

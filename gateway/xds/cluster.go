@@ -14,6 +14,7 @@ import (
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	metadatav3 "github.com/envoyproxy/go-control-plane/envoy/type/metadata/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -35,7 +36,7 @@ func PoolCluster(p Pool, o Options) *clusterv3.Cluster {
 		// The picker knows who is healthy; with nobody to go to, 503 is right.
 		CommonLbConfig:                &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{}},
 		IgnoreHealthOnHostRemoval:     true,
-		CircuitBreakers:               unlimited(),
+		CircuitBreakers:               budgeted(),
 		UpstreamConnectionOptions:     keepalive(),
 		TypedExtensionProtocolOptions: protocol(p.HTTP2),
 	}
@@ -78,6 +79,31 @@ func unlimited() *clusterv3.CircuitBreakers {
 		MaxRequests:        most,
 		MaxRetries:         most,
 	}}}
+}
+
+// A budget of retries: that share of a cluster's requests may be further tries, and
+// always so many, because a pool that loses one of two servers must try half of its
+// requests again.
+const (
+	retryShare = 20 // percent
+	retryFloor = 50
+)
+
+// budgeted is unlimited but for retries: a cluster that fails as a whole is not sent
+// everything several times. Envoy counts a retry against the cluster of the first try,
+// wherever it goes, and all requests of a dead cluster may go elsewhere. So rules that
+// fall back have the other priority, which has no budget, and in which no cluster gets
+// a request twice.
+func budgeted() *clusterv3.CircuitBreakers {
+	c := unlimited()
+	elsewhere := proto.CloneOf(c.Thresholds[0])
+	elsewhere.Priority = corev3.RoutingPriority_HIGH
+	c.Thresholds[0].MaxRetries = nil
+	c.Thresholds[0].RetryBudget = &clusterv3.CircuitBreakers_Thresholds_RetryBudget{
+		BudgetPercent: &typev3.Percent{Value: retryShare}, MinRetryConcurrency: u32(retryFloor),
+	}
+	c.Thresholds = append(c.Thresholds, elsewhere)
+	return c
 }
 
 // keepalive finds out in about half a minute that an endpoint vanished without a
@@ -128,7 +154,9 @@ func lbEndpoint(a *corev3.Address) *endpointv3.LbEndpoint {
 
 // PickerCluster is the ext_proc server.
 func PickerCluster(o Options) *clusterv3.Cluster {
-	return grpcCluster(PickerClusterName, o.PickerSocket)
+	c := grpcCluster(PickerClusterName, o.PickerSocket)
+	c.PerConnectionBufferLimitBytes = u32(pickerBuffer)
+	return c
 }
 
 // NoPickerCluster has no endpoint.
@@ -139,6 +167,13 @@ func NoPickerCluster() *clusterv3.Cluster {
 		LoadAssignment:       &endpointv3.ClusterLoadAssignment{ClusterName: NoPickerClusterName},
 	}
 }
+
+// pickerBuffer is how much may wait to be written on a connection to the picker, in
+// bytes: as good as everything. At the limit, Envoy 1.40 pushes back on all requests
+// whose ext_proc streams share the connection, and crashes when one of them is a try
+// at a provider that has no connection yet. What waits is bounded by the request
+// bodies, which Envoy holds anyway, and by each response's own limit.
+const pickerBuffer = 1 << 30
 
 // grpcCluster is a gRPC server on a unix socket.
 func grpcCluster(name, path string) *clusterv3.Cluster {

@@ -8,12 +8,9 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	subsetv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/subset/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
@@ -81,12 +78,18 @@ func ClusterName(pool string) string { return ClusterPrefix + pool }
 // adds a route for what the picker did not see, so failing closed is the cluster's:
 // without a picked endpoint it answers 503.
 func DiscoveredPoolCluster(p Pool, d Discovery, o Options) *clusterv3.Cluster {
-	c := PoolCluster(p, o)
-	c.Name = ClusterName(p.Name)
-	c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: d.source(), ServiceName: p.Name}
+	c := discovered(p, d, o)
 	if !p.FailOpen {
 		c.LoadBalancingPolicy = overrideHost(nobody())
 	}
+	return c
+}
+
+// discovered is DiscoveredPoolCluster that fails open.
+func discovered(p Pool, d Discovery, o Options) *clusterv3.Cluster {
+	c := PoolCluster(p, o)
+	c.Name, c.AltStatName = ClusterName(p.Name), p.Name
+	c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: d.source(), ServiceName: p.Name}
 	return c
 }
 
@@ -112,6 +115,7 @@ func DiscoveredPickerCluster(d Discovery) *clusterv3.Cluster {
 		IgnoreHealthOnHostRemoval:     true,
 		CircuitBreakers:               unlimited(),
 		UpstreamConnectionOptions:     keepalive(),
+		PerConnectionBufferLimitBytes: u32(pickerBuffer),
 		LoadBalancingPolicy:           leastRequest(),
 		TypedExtensionProtocolOptions: protocol(true),
 		HealthChecks: []*corev3.HealthCheck{{
@@ -197,22 +201,4 @@ func (d Discovery) source() *corev3.ConfigSource {
 
 func inline(pem []byte) *corev3.DataSource {
 	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: pem}}
-}
-
-// OptionalExtProcFilter is [ExtProcFilter] for a listener that serves others too: it
-// does nothing on routes without [PoolConfig].
-func OptionalExtProcFilter(o Options) *hcmv3.HttpFilter {
-	f := ExtProcFilter(o)
-	f.Name, f.Disabled = FilterName, true
-	return f
-}
-
-// PoolConfig, under [FilterName] on a route or a weighted cluster, turns the filter
-// on and tells the picker the pool.
-func PoolConfig(pool string) *anypb.Any {
-	return pack(&extprocv3.ExtProcPerRoute{Override: &extprocv3.ExtProcPerRoute_Overrides{
-		Overrides: &extprocv3.ExtProcOverrides{
-			GrpcInitialMetadata: []*corev3.HeaderValue{{Key: PoolHeader, Value: pool}},
-		},
-	}})
 }

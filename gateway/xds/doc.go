@@ -21,12 +21,14 @@
 // With rules ([Routing]), the picker names a rule ([RouteHeader]) instead of a pool. A
 // rule's route has groups of clusters that are tried in order, those of pools and of
 // AI providers. A provider's cluster has an ext_proc filter of its own, which asks the
-// translator about every try and fails closed.
+// translator about every try and fails closed. So does a pool that is spoken to in
+// another API than its own, and one that is tried after a provider.
 //
 // Errors that Envoy makes itself are JSON in the schema of the API that was called.
 //
 // Functions are pure and deterministic: the same arguments give the same bytes. The
 // package must never do I/O, hold state, or know Kubernetes. Callers: package
 // standalone, and package envoygateway, for an Envoy whose listeners and routes
-// another control plane makes: there the pool's cluster fails closed by itself.
+// another control plane makes: there the pool's cluster fails closed by itself, and a
+// rule's route is made of that control plane's.
 package xds

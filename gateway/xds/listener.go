@@ -76,7 +76,7 @@ func connectionManager(o Options, rules bool) *hcmv3.HttpConnectionManager {
 		},
 	}
 	if rules {
-		m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{stripHeaders(RouteHeader)}
+		m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{StripRoutingHeaders(RouteHeader)}
 		m.LocalReplyConfig = triedReplies(m.LocalReplyConfig)
 	}
 	if o.AccessLog {
@@ -91,7 +91,7 @@ func httpFilters(o Options, rules bool) []*hcmv3.HttpFilter {
 		return []*hcmv3.HttpFilter{router}
 	}
 	if rules {
-		o.MetadataNamespaces = append(slices.Clip(o.MetadataNamespaces), RequestNamespace, OrderNamespace)
+		o.MetadataNamespaces = append(slices.Clip(o.MetadataNamespaces), RequestNamespace, OrderNamespace, AnswerNamespace, CostNamespace)
 	}
 	return []*hcmv3.HttpFilter{ExtProcFilter(o), router}
 }
@@ -100,11 +100,9 @@ func httpFilter(name string, m proto.Message) *hcmv3.HttpFilter {
 	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(m)}}
 }
 
-// StripRoutingHeaders is an early header mutation that removes what only the picker and gateways may say, before the
-// first route is chosen.
-func StripRoutingHeaders() *corev3.TypedExtensionConfig { return stripHeaders() }
-
-func stripHeaders(more ...string) *corev3.TypedExtensionConfig {
+// StripRoutingHeaders is an early header mutation that removes what only the picker and
+// gateways may say, before the first route is chosen.
+func StripRoutingHeaders(more ...string) *corev3.TypedExtensionConfig {
 	m := &earlyv3.HeaderMutation{}
 	for _, name := range append([]string{DestinationHeader, SubsetHeader, PoolHeader}, more...) {
 		m.Mutations = append(m.Mutations, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: name}})
@@ -135,6 +133,8 @@ func accessLog(rules bool) *accesslogv3.AccessLog {
 	}
 	if rules {
 		fields["backend"] = structpb.NewStringValue("%RESP(" + BackendHeader + ")%")
+		fields["answer"] = structpb.NewStringValue("%DYNAMIC_METADATA(" + AnswerNamespace + ")%")
+		fields["costs"] = structpb.NewStringValue("%DYNAMIC_METADATA(" + CostNamespace + ")%")
 	}
 	return &accesslogv3.AccessLog{
 		Name: "envoy.access_loggers.stdout",

@@ -3,6 +3,7 @@ package xds
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -45,10 +46,14 @@ func localRepliesTable() []localReply {
 	}
 }
 
-// LocalReplies is the same for requests on the way to a cluster whose name begins
-// with the prefix, and leaves all others alone. prefix must need no quoting.
-func LocalReplies(prefix string) *hcmv3.LocalReplyConfig {
-	return localReplies("xds.cluster_name.startsWith('" + prefix + "') && ")
+// LocalReplies gives Envoy's own errors the body a client of the API expects, for
+// requests on the way to a cluster of ours, and leaves all others alone.
+func LocalReplies() *hcmv3.LocalReplyConfig {
+	var ours []string
+	for _, prefix := range []string{ClusterPrefix, LaterPrefix, BackendPrefix, RestorePrefix, NoPickerClusterName} {
+		ours = append(ours, "xds.cluster_name.startsWith('"+prefix+"')") // none needs quoting
+	}
+	return triedReplies(localReplies("(" + strings.Join(ours, " || ") + ") && "))
 }
 
 // localReplies gives Envoy's own errors the body a client of the API expects. The

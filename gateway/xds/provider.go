@@ -37,6 +37,10 @@ const (
 	// before any try; RequestPathKey is its key of the path.
 	RequestNamespace = "dev.fairway.request"
 	RequestPathKey   = "path"
+	// RequestIDKey is its key of what names the request among all others, and
+	// TryMetadata the gRPC metadata in which translators are told that, too.
+	RequestIDKey = "id"
+	TryMetadata  = "x-fairway-try"
 	// BackendHeader tells a client who answered.
 	BackendHeader = "x-fairway-backend"
 
@@ -68,33 +72,37 @@ type Provider struct {
 	ServerName string
 	// CA is PEM; nil means Options.SystemCA.
 	CA []byte
+	// Pool is the pool that it is, "namespace/name", spoken to in another API than
+	// its own; "" for a host. With it, all below Label is not used.
+	Pool string
 }
 
-func (p *Provider) validate(o Options) error {
+// Validate names the first field that Envoy would not accept.
+func (p *Provider) Validate(o Options) error {
 	switch {
 	case p.Name == "":
 		return fmt.Errorf("a backend has no name")
+	case p.Pool != "":
+		return nil
 	case p.Host == "" || len(p.Host) > 253 || strings.ContainsAny(p.Host, "/ \x00"):
 		return fmt.Errorf("backend %q: host %.80q is neither a name nor an address", p.Name, p.Host)
 	case p.Port == 0:
 		return fmt.Errorf("backend %q: the port is missing", p.Name)
 	case p.TLS && !p.Insecure && p.CA == nil && o.SystemCA == "":
 		return fmt.Errorf("backend %q: this system has no file of certificate authorities in the usual places; install the package ca-certificates or set SSL_CERT_FILE", p.Name)
-	case o.NoPicker:
-		return fmt.Errorf("backend %q: cannot be served without a picker", p.Name)
 	}
 	return nil
 }
 
-// ProviderCluster is a provider's cluster. Its ext_proc filter translates and signs
-// every try, and fails closed.
+// ProviderCluster is the cluster of a provider that is no pool. Its ext_proc filter
+// translates and signs every try, and fails closed.
 func ProviderCluster(p Provider, o Options) *clusterv3.Cluster {
 	o = o.withDefaults()
 	c := &clusterv3.Cluster{
 		Name:                          BackendPrefix + p.Name,
 		AltStatName:                   p.Label,
 		ConnectTimeout:                seconds(providerConnectTimeout),
-		CircuitBreakers:               unlimited(),
+		CircuitBreakers:               budgeted(),
 		UpstreamConnectionOptions:     keepalive(),
 		CommonLbConfig:                &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{}},
 		IgnoreHealthOnHostRemoval:     true,
@@ -179,7 +187,11 @@ func tryFilters(name string, o Options) []*hcmv3.HttpFilter {
 		httpFilter("fairway-translate", &extprocv3.ExternalProcessor{
 			GrpcService: &corev3.GrpcService{
 				TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: PickerClusterName}},
-				InitialMetadata: []*corev3.HeaderValue{{Key: poolMetadata, Value: name}},
+				InitialMetadata: []*corev3.HeaderValue{
+					{Key: poolMetadata, Value: name},
+					// A try may fail before its headers were read there.
+					{Key: TryMetadata, Value: "%DYNAMIC_METADATA(" + RequestNamespace + ":" + RequestIDKey + ")%"},
+				},
 			},
 			StatPrefix:        "translate",
 			FailureModeAllow:  false,
@@ -190,6 +202,7 @@ func tryFilters(name string, o Options) []*hcmv3.HttpFilter {
 			MutationRules:     everything(),
 			MetadataOptions: &extprocv3.MetadataOptions{
 				ForwardingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{RequestNamespace}},
+				ReceivingNamespaces:  &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{AnswerNamespace, CostNamespace}},
 			},
 		}),
 		httpFilter("envoy.filters.http.upstream_codec", &codecv3.UpstreamCodec{}),

@@ -37,12 +37,21 @@ func RoutedResources(o Options, pools []Pool, r Routing) (map[resource.Type][]ty
 		clusters = append(clusters, PoolCluster(p, o))
 		endpoints = append(endpoints, Endpoints(p))
 	}
+	find := func(name string) Pool { // which is there: validated
+		return pools[slices.IndexFunc(pools, func(p Pool) bool { return p.Name == name })]
+	}
 	for _, name := range r.restored() {
-		p := pools[slices.IndexFunc(pools, func(p Pool) bool { return p.Name == name })] // validated
+		p := find(name)
 		clusters = append(clusters, restoredCluster(p, o))
 		endpoints = append(endpoints, restoredEndpoints(p))
 	}
 	for _, p := range r.Providers {
+		if p.Pool != "" {
+			pool, name := find(p.Pool), BackendPrefix+p.Name
+			clusters = append(clusters, translated(PoolCluster(pool, o), name, p.Label, o))
+			endpoints = append(endpoints, triedEndpoints(pool, name))
+			continue
+		}
 		clusters = append(clusters, ProviderCluster(p, o))
 	}
 	return map[resource.Type][]types.Resource{

@@ -36,7 +36,7 @@ func routes(o Options, pools []Pool, r *Routing) *routev3.RouteConfiguration {
 	if len(r.Rules) > 0 {
 		host.RequestHeadersToRemove = append(host.RequestHeadersToRemove, RouteHeader)
 		host.Routes = ruleRoutes(o, r)
-		out.MaxDirectResponseBodySizeBytes = u32(maxCatalogue)
+		out.MaxDirectResponseBodySizeBytes = u32(MaxCatalogue)
 		if !r.beginsWithPools() {
 			open = NoPickerClusterName
 		}

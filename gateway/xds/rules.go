@@ -1,7 +1,6 @@
 package xds
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,7 +12,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	groupv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/router/cluster_specifiers/priority_group/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -64,13 +62,6 @@ type WeightedCluster struct {
 	Weight uint32
 }
 
-// Model is a model of the catalogue.
-type Model struct {
-	Name, OwnedBy string
-	// Created is in seconds since 1970.
-	Created int64
-}
-
 func (r *Routing) validate(o Options, pools []Pool) error {
 	var errs []error
 	known := map[string]bool{}
@@ -79,8 +70,14 @@ func (r *Routing) validate(o Options, pools []Pool) error {
 	}
 	for i := range r.Providers {
 		p := &r.Providers[i]
-		if err := p.validate(o); err != nil {
+		if err := p.Validate(o); err != nil {
 			errs = append(errs, err)
+		}
+		if o.NoPicker {
+			errs = append(errs, fmt.Errorf("backend %q: cannot be served without a picker", p.Name))
+		}
+		if p.Pool != "" && !known[p.Pool] {
+			errs = append(errs, fmt.Errorf("backend %q: the pool %q does not exist", p.Name, p.Pool))
 		}
 		if known[BackendPrefix+p.Name] {
 			errs = append(errs, fmt.Errorf("backend %q: is there twice", p.Name))
@@ -132,13 +129,18 @@ func (r *Routing) restored() []string {
 // restoredCluster is a pool's cluster for tries after one at a provider: what that one
 // changed is undone first.
 func restoredCluster(p Pool, o Options) *clusterv3.Cluster {
-	c := PoolCluster(p, o)
-	c.Name, c.AltStatName = RestorePrefix+p.Name, p.Name
+	return translated(PoolCluster(p, o), RestorePrefix+p.Name, p.Name, o)
+}
+
+// translated gives a pool's cluster another name, and the translator of that name a
+// say in every try.
+func translated(c *clusterv3.Cluster, name, label string, o Options) *clusterv3.Cluster {
+	c.Name, c.AltStatName = name, label
 	h := &httpv3.HttpProtocolOptions{}
 	if err := c.TypedExtensionProtocolOptions[httpOptions].UnmarshalTo(h); err != nil {
 		panic(fmt.Sprintf("xds: %v", err)) // PoolCluster has packed it
 	}
-	h.HttpFilters = tryFilters(c.Name, o.withDefaults())
+	h.HttpFilters = tryFilters(name, o.withDefaults())
 	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{httpOptions: pack(h)}
 	return c
 }
@@ -146,8 +148,12 @@ func restoredCluster(p Pool, o Options) *clusterv3.Cluster {
 // restoredEndpoints are the pool's. An empty pool would end the request; with an
 // endpoint where nobody answers, the next group is tried.
 func restoredEndpoints(p Pool) *endpointv3.ClusterLoadAssignment {
+	return triedEndpoints(p, RestorePrefix+p.Name)
+}
+
+func triedEndpoints(p Pool, cluster string) *endpointv3.ClusterLoadAssignment {
 	e := Endpoints(p)
-	e.ClusterName = RestorePrefix + p.Name
+	e.ClusterName = cluster
 	if len(e.Endpoints[0].LbEndpoints) == 0 {
 		e.Endpoints[0].LbEndpoints = []*endpointv3.LbEndpoint{lbEndpoint(tcp(nowhere))}
 	}
@@ -164,30 +170,57 @@ func ruleRoutes(o Options, r *Routing) []*routev3.Route {
 }
 
 func ruleRoute(o Options, r *Rule) *routev3.Route {
-	first := r.Groups[0].Clusters
-	x := route(o, "rule "+r.Name, first[0].Name, []*routev3.HeaderMatcher{{
-		Name:                 RouteHeader,
-		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: exact(r.Name)},
-	}})
-	x.ResponseHeadersToAdd = []*corev3.HeaderValueOption{{
+	x := route(o, "rule "+r.Name, r.Groups[0].Clusters[0].Name, ruleMatch(r.Name).Headers)
+	// The rule alone says what becomes of its requests.
+	x.GetRoute().Timeout, x.GetRoute().RetryPolicy = nil, nil
+	FollowRule(x, r, o)
+	return x
+}
+
+// ruleMatch is a match of the rule's requests, once the picker has named it.
+func ruleMatch(rule string) *routev3.RouteMatch {
+	return &routev3.RouteMatch{
+		PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"},
+		Headers: []*routev3.HeaderMatcher{{
+			Name:                 RouteHeader,
+			HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: exact(rule)},
+		}},
+	}
+}
+
+// FollowRule makes a route, which must have an action that goes to clusters, do what
+// the rule says: the groups in their order, what leads from one to the next, how long
+// it may take, and a header that says who answered. A timeout that the route has
+// stays where the rule has none, and its retries stay where the rule is one pool.
+func FollowRule(x *routev3.Route, r *Rule, o Options) {
+	x.ResponseHeadersToAdd = append(x.ResponseHeadersToAdd, &corev3.HeaderValueOption{
 		Header:       &corev3.HeaderValue{Key: BackendHeader, Value: "%UPSTREAM_CLUSTER%"},
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD, // a server cannot pose as another
-	}}
+	})
 	a := x.GetRoute()
-	a.Timeout = seconds(r.Timeout)
+	if r.Timeout > 0 || a.Timeout == nil {
+		a.Timeout = seconds(r.Timeout)
+	}
+	first := r.Groups[0].Clusters
 	alone := len(r.Groups) == 1 && len(first) == 1
-	if !alone {
+	if alone {
+		a.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: first[0].Name}
+	} else {
 		a.ClusterSpecifier = &routev3.RouteAction_InlineClusterSpecifierPlugin{InlineClusterSpecifierPlugin: &routev3.ClusterSpecifierPlugin{
 			Extension: extension("envoy.router.cluster_specifier_plugin.priority_group", groups(r)),
 		}}
 	}
+	if len(r.Groups) > 1 {
+		a.Priority = corev3.RoutingPriority_HIGH // see budgeted
+	}
 	if !alone || strings.HasPrefix(first[0].Name, BackendPrefix) {
 		a.RetryPolicy = ruleRetries(r)
+	} else if a.RetryPolicy == nil {
+		a.RetryPolicy = RetryPolicy(o)
 	}
 	if r.FirstByteTimeout > 0 {
 		a.RetryPolicy.PerTryTimeout = seconds(r.FirstByteTimeout)
 	}
-	return x
 }
 
 func groups(r *Rule) *groupv3.PriorityGroupClusterSpecifier {
@@ -229,68 +262,6 @@ func ruleRetries(r *Rule) *routev3.RetryPolicy {
 	p.RetryOn, p.NumRetries = strings.Join(on, ","), u32(uint32(r.Attempts-1))
 	return p
 }
-
-// catalogue answers GET /v1/models, in the shape of the API that the client speaks.
-func catalogue(models []Model) []*routev3.Route {
-	type openAI struct {
-		ID      string `json:"id"`
-		Object  string `json:"object"`
-		Created int64  `json:"created"`
-		OwnedBy string `json:"owned_by"`
-	}
-	type anthropic struct {
-		Type        string `json:"type"`
-		ID          string `json:"id"`
-		DisplayName string `json:"display_name"`
-		CreatedAt   string `json:"created_at"`
-	}
-	forOpenAI, forAnthropic := []openAI{}, []anthropic{}
-	for _, m := range models {
-		forOpenAI = append(forOpenAI, openAI{m.Name, "model", m.Created, m.OwnedBy})
-		forAnthropic = append(forAnthropic, anthropic{"model", m.Name, m.Name, time.Unix(m.Created, 0).UTC().Format(time.RFC3339)})
-	}
-	list := map[string]any{"data": forAnthropic, "has_more": false, "first_id": nil, "last_id": nil}
-	if n := len(models); n > 0 {
-		list["first_id"], list["last_id"] = models[0].Name, models[n-1].Name
-	}
-	return []*routev3.Route{
-		answer("models for Anthropic clients", list, &routev3.HeaderMatcher{
-			Name: "anthropic-version", HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
-		}),
-		answer("models", map[string]any{"object": "list", "data": forOpenAI}),
-	}
-}
-
-// answer is a route that Envoy answers itself.
-func answer(name string, body any, match ...*routev3.HeaderMatcher) *routev3.Route {
-	text, err := json.Marshal(body)
-	if err != nil {
-		panic(fmt.Sprintf("xds: %v", err)) // strings and numbers
-	}
-	return &routev3.Route{
-		Name: name,
-		Match: &routev3.RouteMatch{
-			PathSpecifier: &routev3.RouteMatch_Path{Path: "/v1/models"},
-			Headers: append(match, &routev3.HeaderMatcher{
-				Name: ":method", HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: exact("GET")},
-			}),
-		},
-		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
-			Status: 200, Body: &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: text}},
-		}},
-		ResponseHeadersToAdd: []*corev3.HeaderValueOption{{
-			Header:       &corev3.HeaderValue{Key: "content-type", Value: "application/json"},
-			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-		}},
-		// The picker has no say in it.
-		TypedPerFilterConfig: map[string]*anypb.Any{
-			"envoy.filters.http.ext_proc": pack(&extprocv3.ExtProcPerRoute{Override: &extprocv3.ExtProcPerRoute_Disabled{Disabled: true}}),
-		},
-	}
-}
-
-// maxCatalogue is how long the answer to GET /v1/models may get, in bytes.
-const maxCatalogue = 4 << 20
 
 // everything lets a translator write path, host and method.
 func everything() *mutationv3.HeaderMutationRules {

@@ -21,6 +21,8 @@ const (
 	maxAnswer = 1 << 20
 	// serverHeader names the simulated server that answered.
 	serverHeader = "x-sim-server"
+	// backendHeader names the pool or AIBackend that answered.
+	backendHeader = "x-fairway-backend"
 )
 
 // target is what a request is for.
@@ -34,11 +36,12 @@ type target struct {
 
 // outcome is one request's.
 type outcome struct {
-	status int    // 0 when there was no answer
-	server string // who answered
-	reason string // why it failed, "" when it did not
-	began  time.Time
-	ended  time.Time
+	status  int    // 0 when there was no answer
+	server  string // who answered
+	backend string // the pool or AIBackend, where an AIRoute led there
+	reason  string // why it failed, "" when it did not
+	began   time.Time
+	ended   time.Time
 }
 
 // send makes one request and reads the whole answer.
@@ -61,7 +64,7 @@ func (g target) send(ctx context.Context, client *http.Client, text string) (o o
 		return o
 	}
 	defer resp.Body.Close()
-	o.status, o.server = resp.StatusCode, resp.Header.Get(serverHeader)
+	o.status, o.server, o.backend = resp.StatusCode, resp.Header.Get(serverHeader), resp.Header.Get(backendHeader)
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	switch {
 	case err != nil:

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -133,8 +134,9 @@ func to(names ...string) (group []airoute.Target) {
 // aiRig is a rig with rules and providers.
 type aiRig struct {
 	*rig
-	router *egress.Router
-	config *airoute.Config
+	router   *egress.Router
+	backends *egress.Backends
+	config   *airoute.Config
 }
 
 func newAIRig(t *testing.T, config *airoute.Config, pools ...xds.Pool) *aiRig {
@@ -152,22 +154,20 @@ func newAIRig(t *testing.T, config *airoute.Config, pools ...xds.Pool) *aiRig {
 	})
 	r.router = &egress.Router{Next: r.picker}
 	r.router.SetRules(config)
-	translators := &egress.Translators{Log: slog.New(slog.NewTextHandler(r.logs, nil))}
-	for i := range config.Backends {
-		c, err := egress.NewCredential(t.Context(), &config.Backends[i], credentials.Deps{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(c.Close)
-		if err := translators.Set(egress.ForBackend(&config.Backends[i], c)); err != nil {
-			t.Fatal(err)
-		}
+	began := time.Now() // what cools stays so
+	r.backends = egress.NewBackends(egress.BackendsOptions{
+		Log: slog.New(slog.NewTextHandler(r.logs, nil)), Now: func() time.Time { return began },
+	})
+	if err := r.backends.Update(t.Context(), config); err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { r.backends.Keep(&airoute.Config{}) })
+	r.router.Cools, r.router.Tries = r.backends.Cooling().Cools, r.backends.Tries()
 	l, err := net.Listen("unix", r.socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := extproc.New(r.router, extproc.Options{MaxBodyBytes: rigLimit, Log: slog.New(slog.DiscardHandler), Foreign: translators})
+	s := extproc.New(r.router, extproc.Options{MaxBodyBytes: rigLimit, Log: slog.New(slog.DiscardHandler), Foreign: r.backends.Foreign()})
 	r.server = grpc.NewServer(s.ServerOptions()...)
 	s.Register(r.server)
 	go func() { _ = r.server.Serve(l) }()

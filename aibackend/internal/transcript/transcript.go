@@ -86,7 +86,7 @@ func (t *Transcript) format(out []section) string {
 // Message is a request or a response of a transcript.
 //
 // The frames of an event stream are lines there: "event NAME JSON", "exception NAME
-// JSON", or "chunk JSON" for those of InvokeModel.
+// JSON", or "chunk JSON" for those of InvokeModel. The lines of forms end as they must.
 type Message struct {
 	Line    string
 	Headers http.Header
@@ -188,6 +188,9 @@ func (t *Transcript) Prepare(tb testing.TB) {
 	t.read = true
 	t.To = t.backend(tb)
 	t.In = parseMessage(t.get("client request"))
+	if strings.HasPrefix(t.In.Headers.Get("content-type"), "multipart/") {
+		t.In.Body = strings.ReplaceAll(t.In.Body, "\n", "\r\n")
+	}
 	t.Out = parseMessage(t.get("provider response"))
 	t.Wire = t.Out.bytesOf(tb)
 }
@@ -287,6 +290,9 @@ var always = []string{"authorization", "x-api-key", "api-key", "x-goog-api-key",
 
 // indented is JSON made readable, and anything else as it is.
 func indented(b []byte) string {
+	if bytes.HasPrefix(b, []byte("--")) { // a form
+		return strings.ReplaceAll(string(b), "\r\n", "\n")
+	}
 	if !json.Valid(b) || bytes.Contains(bytes.TrimSpace(b), []byte("\n")) {
 		return string(b)
 	}

@@ -1,0 +1,118 @@
+package extproc
+
+import (
+	"errors"
+
+	"google.golang.org/grpc/mem"
+)
+
+// Head is the request's head as a picker of somebody else is to see it; End is for the
+// caller to set. It is made when asked for, and valid until Pick returns.
+func (r *Request) Head() Head {
+	if r.headers == nil {
+		return Head{Headers: foreignHeaders(nil, r.ID)}
+	}
+	h := Head{Headers: foreignHeaders(r.headers.list, r.ID)}
+	if st := r.from; st != nil {
+		h.Metadata, h.Attributes = st.request.metadata, st.request.attributes
+	}
+	return h
+}
+
+// BodyParts returns references to the body's bytes, which are the caller's to free,
+// with the model's name replaced unless model is "". ok is false when they are not at
+// hand: the request has no body, its path is no AI API, or bodies come in parts that
+// are not kept.
+func (r *Request) BodyParts(model string) (parts mem.BufferSlice, ok bool) {
+	if r.from == nil {
+		return nil, false
+	}
+	if parts, ok = r.from.wholeBody(); ok && model != "" {
+		parts = ReplaceModel(parts, r.Body.ModelStart, r.Body.ModelEnd, model)
+	}
+	return parts, ok
+}
+
+// keepHead keeps what Head will need of the headers message at hand.
+func (st *stream) keepHead() error {
+	r := &st.request
+	md, err := st.in.bytes(st.in.metadata)
+	if err != nil {
+		return protocolError("metadata: " + err.Error())
+	}
+	r.metadata = append(r.metadata[:0], md...)
+	if r.attributes, err = st.in.attributes(); err != nil {
+		return protocolError("attributes: " + err.Error())
+	}
+	return nil
+}
+
+// wholeBody returns references to all of the request's body, as it waits for the pick.
+func (st *stream) wholeBody() (parts mem.BufferSlice, ok bool) {
+	switch {
+	case st.in.kind == kindRequestHeaders:
+		return nil, false
+	case st.request.flow == flowDuplex:
+		st.request.body.flush()
+		for _, b := range st.request.body.pieces {
+			parts = append(parts, b.Slice(0, b.Len()))
+		}
+		return parts, true
+	case st.in.kind == kindRequestBody && (st.requestMode == modeBuffered || st.requestMode == modePartial):
+		return st.in.body(), true
+	}
+	return nil, false
+}
+
+var errModelStays = errors.New("the picker replaces the model's name, which takes request_body_mode BUFFERED or FULL_DUPLEX_STREAMED")
+
+// changeOf is what a pick changes beyond headers and metadata, nil for nothing. start
+// and end are those of the model's name in the body.
+func (st *stream) changeOf(p *Pick, start, end int64) (*Change, error) {
+	c := p.Change
+	if p.Model == "" || start == end || c != nil && (c.BodyChanged || c.Immediate != nil) {
+		return c, nil
+	}
+	body, ok := st.wholeBody()
+	if !ok || st.requestMode == modePartial {
+		body.Free()
+		return c, errModelStays
+	}
+	if c == nil {
+		c = &Change{}
+	}
+	c.BodyChanged, c.Body = true, ReplaceModel(body, start, end, p.Model)
+	return c, nil
+}
+
+// ReplaceModel puts a model's name in the place of the JSON string that a body has from
+// start to end, and leaves all other bytes as they are; with start at end, there is
+// none. It takes over the references and returns others.
+func ReplaceModel(body mem.BufferSlice, start, end int64, model string) mem.BufferSlice {
+	if start == end {
+		return body
+	}
+	out := make(mem.BufferSlice, 0, len(body)+2)
+	name := mem.SliceBuffer(marshal(model))
+	lo, hi, pos, done := int(start), int(end), 0, false
+	for _, b := range body {
+		n := b.Len()
+		if pos+n <= lo {
+			out = append(out, b)
+			pos += n
+			continue
+		}
+		if lo > pos {
+			out = append(out, b.Slice(0, lo-pos))
+		}
+		if !done {
+			out, done = append(out, name), true
+		}
+		if from := max(hi-pos, 0); from < n {
+			out = append(out, b.Slice(from, n))
+		}
+		b.Free()
+		pos += n
+	}
+	return out
+}
