@@ -220,7 +220,8 @@ func TestBackend(t *testing.T) {
 	w.backendSays("b", "Mine -SecretNotFound Programmed -SecretNotFound Accepted")
 }
 
-// The problems of an HTTPRoute's AIBackends are events, each once.
+// The problems of an HTTPRoute's AIBackends are events, each once, and what they come to
+// is an annotation, which comes back when somebody takes it away.
 func TestDirect(t *testing.T) {
 	w := newWorld(t)
 	h := test.Route(w.in("h"), test.From(w.in("g")), test.ToKind("fairway.dev", "AIBackend", w.in("b")))
@@ -229,6 +230,19 @@ func TestDirect(t *testing.T) {
 	change(w, h, func(h *gatewayv1.HTTPRoute) { h.Spec.Hostnames = []gatewayv1.Hostname{"a.example.com"} })
 	w.create(newBackend(w.in("b"), ""))
 	w.eventsAre("h", "Warning BackendNotFound", "Normal ResolvedRefs")
+	marked := func() error {
+		var now gatewayv1.HTTPRoute
+		if err := w.client.Get(t.Context(), test.Name(w.in("h")), &now); err != nil {
+			return err
+		}
+		if got := now.Annotations[HashAnnotation]; got != "of 1" {
+			return fmt.Errorf("hash %q", got)
+		}
+		return nil
+	}
+	w.eventually(marked)
+	change(w, h, func(h *gatewayv1.HTTPRoute) { delete(h.Annotations, HashAnnotation) })
+	w.eventually(marked)
 	w.remove(newBackend(w.in("b"), ""))
 	w.eventsAre("h", "Warning BackendNotFound", "Normal ResolvedRefs", "Warning BackendNotFound")
 }

@@ -21,7 +21,8 @@
 // and some rule has a backend. A condition that is false has the reason of the first
 // problem by field, and tells of all in its message. An AIBackend has the same
 // conditions, and CredentialsReady. The status of HTTPRoutes that send to AIBackends
-// is Envoy Gateway's: their problems become events.
+// is Envoy Gateway's: their problems become events. They get the same annotation as the
+// HTTPRoute of an AIRoute, because Envoy Gateway does not see what else changes.
 //
 // What to write is found by pure functions (conditions.go, programmed.go,
 // httproute.go) from the newest result of a source, and written only if that changes
@@ -29,6 +30,6 @@
 // over; entries of other controllers keep their content and their order.
 //
 // Only the leader writes. The package must never change an AIRoute's or AIBackend's
-// spec, an HTTPRoute that is not an AIRoute's, or another controller's entry, and
-// never see the value of a Secret. Caller: gateway/cluster.
+// spec, an HTTPRoute that is not an AIRoute's but for that annotation, or another
+// controller's entry, and never see the value of a Secret. Caller: gateway/cluster.
 package controller

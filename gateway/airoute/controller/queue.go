@@ -72,16 +72,18 @@ func (q *queue) changed(r *airoute.Result) {
 }
 
 // object adds what an object's change may matter to: an AIRoute or AIBackend itself,
-// and the AIRoute of an HTTPRoute's name.
+// the AIRoute of an HTTPRoute's name, and an HTTPRoute that sends to AIBackends.
 func (q *queue) object(k kube.Kind, name types.NamespacedName) {
 	if k == kube.HTTPRoute {
 		q.mu.Lock()
 		r := q.newest
 		q.mu.Unlock()
-		if r == nil || r.Routes[name] == nil {
+		switch {
+		case r != nil && r.Routes[name] != nil:
+			k = kube.AIRoute
+		case r == nil || r.Direct[name] == nil:
 			return
 		}
-		k = kube.AIRoute
 	}
 	q.add(request{k, name})
 }

@@ -218,9 +218,12 @@ func compile(in *airoute.Input) *airoute.Result {
 		x := &airoute.DirectResult{}
 		from := airoute.Reference{Group: gatewayv1.GroupName, Kind: "HTTPRoute", NamespacedName: client.ObjectKeyFromObject(h)}
 		for _, ref := range h.Spec.Rules[0].BackendRefs {
-			if _, p := resolve(from, ref.Namespace, string(ref.Name)); p != nil {
+			b, p := resolve(from, ref.Namespace, string(ref.Name))
+			if p != nil {
 				x.Problems = append(x.Problems, *p)
+				continue
 			}
+			x.Hash += fmt.Sprint("of ", b.Generation)
 		}
 		r.Direct[from.NamespacedName] = x
 	}
