@@ -62,6 +62,7 @@ func TestFromProviders(t *testing.T) {
 		{anthropic + bedrock, "eu.anthropic.claude-x", "bedrock"},
 		{openai + gemini, "gemini-2.5-pro", "gemini"},
 		{openai + cohere, "command-a", "cohere"},
+		{openai + cohere, "rerank-v3.5", "cohere"},
 	} {
 		if got := detect(tt.vars).target(tt.model); got != tt.want {
 			t.Errorf("%s: %q goes to %s, want %s", tt.vars, tt.model, got, tt.want)

@@ -105,7 +105,7 @@ func knownFor(p env.Provider, all []env.Provider) []string {
 	case "gemini":
 		return []string{"gemini-"}
 	case "cohere":
-		return []string{"command-"}
+		return []string{"command-", "embed-", "rerank-"}
 	}
 	return nil
 }
@@ -122,9 +122,6 @@ func fromProvider(p env.Provider) Backend {
 	switch {
 	case p.Schema == env.Anthropic && base != "":
 		b.Provider.PathPrefix = base + "/v1"
-	case p.Schema == env.CohereSchema:
-		// Its address for OpenAI clients has chat; its own schema only reranks.
-		b.Provider.Schema, b.Provider.PathPrefix = aibackend.OpenAI, base+"/compatibility/v1"
 	default:
 		b.Provider.PathPrefix = base
 	}
