@@ -117,6 +117,22 @@ func TestPoolThenCloud(t *testing.T) {
 		s.scale("fairway-examples", "command", 2)
 		s.answeredBy(commandPool)
 	})
+	t.Run("a replica of Fairway is killed while the cloud answers", func(t *testing.T) {
+		s := s.on(t)
+		s.scale("fairway-examples", "command", 0)
+		s.answeredBy(commandCloud)
+		gateway := s.deployments(systemNamespace(), map[string]string{"app.kubernetes.io/component": "gateway"})[0]
+		outcomes := s.under(t, func() { s.killHard(&gateway) })
+		for _, o := range outcomes {
+			// What needs translation fails closed: the provider sees nothing unsigned.
+			if o.reason != "" && o.status != 0 && o.status != http.StatusServiceUnavailable && o.status != http.StatusOK {
+				t.Errorf("status %d: %s", o.status, o.reason)
+			}
+		}
+		t.Logf("%d requests, %d failed: %v", len(outcomes), sum(failures(outcomes)), failures(outcomes))
+		s.scale("fairway-examples", "command", 2)
+		s.answeredBy(commandPool)
+	})
 	t.Run("Fairway is gone", func(t *testing.T) {
 		s := s.on(t)
 		for _, d := range s.deployments(systemNamespace(), map[string]string{"app.kubernetes.io/component": "gateway"}) {
