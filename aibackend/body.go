@@ -20,6 +20,7 @@ type input struct {
 	gzip  *inflate.Reader
 	whole []byte
 	limit int
+	json  document
 }
 
 // begin prepares for a body with these headers. It fails for encodings that cannot
@@ -60,6 +61,7 @@ func (in *input) collect(chunk []byte, end bool) (err *chat.Error) {
 		}
 		if !over {
 			in.whole = append(in.whole, b...)
+			in.json.read(b)
 		}
 	})
 	if over && err == nil {
@@ -68,10 +70,48 @@ func (in *input) collect(chunk []byte, end bool) (err *chat.Error) {
 	return err
 }
 
+// ended says whether what was collected is all there is: at the end of the body, or of
+// the object that it is. With trailers after it, no part of a body is said to be the last.
+func (in *input) ended(end bool) bool { return end || in.json.ended }
+
+// document finds the end of a JSON object, in pieces cut anywhere.
+type document struct {
+	depth             int
+	text, escape, any bool
+	ended             bool
+}
+
+func (d *document) read(b []byte) {
+	for _, c := range b {
+		switch {
+		case d.escape:
+			d.escape = false
+		case d.text:
+			d.escape, d.text = c == '\\', c != '"'
+		case c == '"':
+			d.text = true
+		case c == '{' || c == '[':
+			d.depth++
+			d.any = true
+		case c == '}' || c == ']':
+			d.depth--
+		case !d.any && c > ' ': // no object
+			d.depth = 1 << 40
+		}
+		d.ended = d.any && d.depth == 0
+	}
+}
+
 func (in *input) close() {
 	if in.gzip != nil {
 		in.gzip.Close()
 	}
+}
+
+// succeeded says whether an answer with that status is one. Without content there is
+// none.
+func succeeded(status int) bool {
+	return status >= 200 && status < 300 && status != http.StatusNoContent
 }
 
 // failedStatus is a failed response's status for the client. A redirect is none of

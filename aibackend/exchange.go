@@ -1,6 +1,7 @@
 package aibackend
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/fairway-ai/fairway/aibackend/chat"
@@ -65,9 +66,24 @@ type Exchange interface {
 	Body(chunk []byte, end bool) (out []byte, err *Error)
 	// Usage is what is known so far. Known is false if nothing is.
 	Usage() chat.Usage
+	// AnsweredModel is the model that the provider says has answered, of at most 256
+	// bytes; "" as long as it is not known, and for APIs whose answers do not tell. A
+	// provider chose it.
+	AnsweredModel() string
 	// Close frees what is held when the exchange ends before its body's end. It may be
 	// called at any time and more than once.
 	Close()
+}
+
+// maxModel bounds the name of a model that a provider tells, in bytes.
+const maxModel = 256
+
+// toldModel is a model's name as a provider told it, if it is the first.
+func toldModel(before, name string) string {
+	if before != "" || len(name) <= maxModel {
+		return cmp.Or(before, name)
+	}
+	return strings.ToValidUTF8(strings.Clone(name[:maxModel]), "")
 }
 
 // NewExchange prepares a try. clientPath is the path the client called, with or

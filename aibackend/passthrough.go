@@ -1,6 +1,7 @@
 package aibackend
 
 import (
+	"net/http"
 	"strings"
 
 	"github.com/fairway-ai/fairway/aibackend/anthropic"
@@ -31,8 +32,11 @@ type passthrough struct {
 	member jsonx.Member
 	out    []byte
 	usage  chat.Usage
+	model  string // that answered
 	err    *chat.Error
 	told   bool
+	// wrong is why a successful answer is none.
+	wrong *chat.Error
 	// open is set while the client has seen the beginning of an event only.
 	open  bool
 	ended bool
@@ -124,9 +128,10 @@ func includeUsage(body []byte) (jsonx.Edit, *chat.Error) {
 	return jsonx.Edit{Key: "stream_options", Value: v}, nil
 }
 
-func (x *passthrough) Request() Request  { return x.req }
-func (x *passthrough) Usage() chat.Usage { return x.usage }
-func (x *passthrough) Close()            { x.in.close() }
+func (x *passthrough) Request() Request      { return x.req }
+func (x *passthrough) Usage() chat.Usage     { return x.usage }
+func (x *passthrough) AnsweredModel() string { return x.model }
+func (x *passthrough) Close()                { x.in.close() }
 
 func (x *passthrough) Response(status int, h Headers) Head {
 	x.status = status
@@ -137,7 +142,7 @@ func (x *passthrough) Response(status int, h Headers) Head {
 	if id := x.call.client.requestID(); h.Get(id) == "" && x.meta.requestID != "" {
 		head.Set = append(head.Set, Header{id, x.meta.requestID})
 	}
-	ok := status >= 200 && status < 300
+	ok := succeeded(status) || status == http.StatusNoContent && !x.call.api.chat
 	unknown := x.in.begin(h, maxErrorBody) != nil
 	got := mediaType(h)
 	switch {
@@ -151,6 +156,15 @@ func (x *passthrough) Response(status int, h Headers) Head {
 		x.mode = passFrames
 		x.frames = &invokeReader{in: anthropic.NewStreamReader(x.event, "", false), sink: x.event, raw: x.appendEvent}
 		head.Set = append(head.Set, Header{"content-type", "text/event-stream"})
+		head.Remove = []string{"content-length", "content-encoding"}
+	case x.call.api.chat && x.call.stream && !mayStream(got):
+		// Clients would read a stream that says nothing, and ends well.
+		x.mode = passFailed
+		x.status = http.StatusBadGateway
+		x.wrong = chat.Malformed("the provider", "its content-type is %.64q", got)
+		head.Buffered = true
+		head.Status = x.status
+		head.Set = append(head.Set, Header{"content-type", "application/json"})
 		head.Remove = []string{"content-length", "content-encoding"}
 	case unknown:
 		x.mode = passBlind
@@ -168,6 +182,16 @@ func (x *passthrough) Response(status int, h Headers) Head {
 		x.member = usageMember(x.call.client, x.p)
 	}
 	return head
+}
+
+// mayStream says whether an answer of that type may be a stream of events: some servers
+// leave the type out, or do not know the right one.
+func mayStream(mediaType string) bool {
+	switch mediaType {
+	case "text/event-stream", "", "text/plain", "application/octet-stream":
+		return true
+	}
+	return false
 }
 
 func (x *passthrough) startWatch() {
@@ -194,6 +218,8 @@ func (x *passthrough) Body(chunk []byte, end bool) ([]byte, *Error) {
 		_ = x.in.decode(chunk, end, x.member.Write)
 		if end {
 			x.setUsage(x.member.Value())
+			name, _ := jsonx.Unquote(x.member.OtherValue())
+			x.model = toldModel("", name)
 		}
 		return chunk, nil
 	case passCount:
@@ -231,12 +257,15 @@ func (x *passthrough) failed(chunk []byte, end bool) ([]byte, *Error) {
 		return nil, nil
 	}
 	x.over = true
-	e := failure(x.p, x.status, x.meta, x.in.whole)
+	e := x.wrong
+	if e == nil {
+		e = failure(x.p, x.status, x.meta, x.in.whole)
+	}
 	if e.RequestID == "" {
 		e.RequestID = x.meta.requestID
 	}
 	rendered := render(x.call.client, e)
-	if x.native() {
+	if x.wrong == nil && x.native() {
 		rendered.Body = x.in.whole
 	}
 	return rendered.Body, rendered

@@ -34,7 +34,11 @@ func (x *passthrough) counted(chunk []byte, end bool) ([]byte, *Error) {
 
 // count takes the usage of an event that has passed, and the failure it tells of.
 func (x *passthrough) count(e sse.Event) error {
-	usage, err := openai.ReadEvent(e.Data)
+	usage, model, err := openai.ReadEvent(e.Data)
+	if x.model == "" && model != nil {
+		name, _ := jsonx.Unquote(model)
+		x.model = toldModel("", name)
+	}
 	if usage.Known {
 		x.usage = usage
 	}
@@ -64,6 +68,8 @@ func (x *passthrough) take(err error) {
 // stream has to be told of.
 func (x *passthrough) event(e *chat.Event) {
 	switch e.Kind {
+	case chat.Start:
+		x.model = toldModel(x.model, e.Model)
 	case chat.Counts:
 		x.usage = e.Usage
 	case chat.End:
@@ -71,7 +77,8 @@ func (x *passthrough) event(e *chat.Event) {
 	case chat.Failed:
 		if x.err == nil {
 			x.err = e.Err
-			x.told = x.mode != passFrames || x.told
+			// What cannot be read, such as half an event, tells clients nothing.
+			x.told = x.told || x.mode != passFrames && e.Err.Code != chat.CodeMalformed
 		}
 	}
 }

@@ -55,7 +55,7 @@ func isCohere(c client) bool { _, ok := c.(cohereClient); return ok }
 // usageMember is where a whole answer tells its usage.
 func usageMember(c client, p provider) jsonx.Member {
 	if _, own := p.(cohereProvider); own && isCohere(c) {
-		return jsonx.Member{Key: "meta"}
+		return jsonx.Member{Key: "meta", Other: "model"}
 	}
-	return jsonx.Member{Key: "usage"}
+	return jsonx.Member{Key: "usage", Other: "model"}
 }

@@ -37,6 +37,7 @@ type translation struct {
 	writer writer
 	out    []byte
 	usage  chat.Usage
+	model  string // that answered
 	// err is the failure that the client was told of; over, that nothing more is said.
 	err  *chat.Error
 	over bool
@@ -66,9 +67,10 @@ func newTranslation(c *call, p provider) (*translation, *chat.Error) {
 	return t, nil
 }
 
-func (t *translation) Request() Request  { return t.req }
-func (t *translation) Usage() chat.Usage { return t.usage }
-func (t *translation) Close()            { t.in.close() }
+func (t *translation) Request() Request      { return t.req }
+func (t *translation) Usage() chat.Usage     { return t.usage }
+func (t *translation) AnsweredModel() string { return t.model }
+func (t *translation) Close()                { t.in.close() }
 
 func (t *translation) Response(status int, h Headers) Head {
 	t.status = status
@@ -79,7 +81,7 @@ func (t *translation) Response(status int, h Headers) Head {
 	if t.meta.requestID != "" {
 		head.Set = append(head.Set, Header{t.call.client.requestID(), t.meta.requestID})
 	}
-	ok := status >= 200 && status < 300
+	ok := succeeded(status)
 	contentType := "application/json"
 	limit := MaxBuffered
 	got := mediaType(h)
@@ -108,6 +110,7 @@ func (t *translation) Response(status int, h Headers) Head {
 	}
 	if err := t.in.begin(h, limit); err != nil {
 		t.mode, t.err = modeFailed, err
+		contentType = "application/json"
 		if ok {
 			head.Status = err.Status
 		}
@@ -154,9 +157,10 @@ func validJSON(body []byte) *chat.Error {
 }
 
 func (t *translation) whole(chunk []byte, end bool) *chat.Error {
-	if err := t.in.collect(chunk, end); err != nil || !end {
+	if err := t.in.collect(chunk, end); err != nil || !t.in.ended(end) {
 		return err
 	}
+	t.over = true
 	if t.answer != nil {
 		if err := validJSON(t.in.whole); err != nil {
 			return err
@@ -170,7 +174,7 @@ func (t *translation) whole(chunk []byte, end bool) *chat.Error {
 		return err
 	}
 	r.Settle(t.meta.id, t.unwrap)
-	if r.Model == "" {
+	if t.model = toldModel("", r.Model); t.model == "" {
 		r.Model = t.call.model
 	}
 	t.usage = r.Usage
@@ -183,7 +187,7 @@ func (t *translation) failed(chunk []byte, end bool) *chat.Error {
 	if t.err != nil {
 		return t.err
 	}
-	if err := t.in.collect(chunk, end); err == nil && !end {
+	if err := t.in.collect(chunk, end); err == nil && !t.in.ended(end) {
 		return nil
 	}
 	// What there is of a body that is too large or broken may still tell.
@@ -207,7 +211,7 @@ func (t *translation) event(e *chat.Event) {
 	}
 	switch e.Kind {
 	case chat.Start:
-		if e.Model == "" {
+		if t.model = toldModel(t.model, e.Model); t.model == "" {
 			e.Model = t.call.model
 		}
 	case chat.Counts:

@@ -210,7 +210,7 @@ func TestInferencePoolCRDIsVerbatim(t *testing.T) {
 // when the release goes, and with them every object.
 func TestOwnCRDs(t *testing.T) {
 	o := mustRender(t, "")
-	for _, kind := range []string{"airoutes", "aibackends"} {
+	for _, kind := range []string{"airoutes", "aibackends", "aiaccesspolicies"} {
 		u := o.get(t, "CustomResourceDefinition/"+kind+".fairway.dev")
 		if u.GetAnnotations()["helm.sh/resource-policy"] != "keep" || u.GetLabels()["app.kubernetes.io/part-of"] != "fairway" {
 			t.Errorf("%s has metadata %v", kind, u.Object["metadata"])

@@ -7,20 +7,26 @@
 // the explanations true. [Server] runs a Picker behind gRPC, with health, metrics
 // and explanations beside it; `fairway epp` and `fairway run` both use it.
 //
-// # Holding
+// # Waiting
 //
-// With the default policy a request is bound to its endpoint at once but sent
-// only when little enough prefill work is outstanding there. Every endpoint has a
-// gate: a mutex and a scheduler.HoldQueue. Whatever lowers an endpoint's
-// outstanding prefill (a first token, an end, a retry served elsewhere, an
-// estimate coming due) calls the gate, which sends as many held requests as the
-// endpoint admits. A request is only ever queued under the gate's lock after the
-// endpoint refused it under that same lock, so no wakeup is lost.
+// Requests wait at gates: a gate is a mutex, a flowcontrol.Queue, a valve that says
+// how full what lies behind it is, and one timer for the next request that has waited
+// long enough. With the default policy every endpoint has a gate: a request is bound
+// to its endpoint at once but sent only when little enough prefill work is
+// outstanding there. With flow control (Options.Flow) every pool has one, too, which
+// requests pass before they are scheduled; the valve is the saturation detector.
+//
+// Nothing looks at a queue now and then. Whatever makes room behind a gate (a first
+// token, an end, a retry served elsewhere, an estimate coming due, a change of
+// endpoints or of their metrics) calls it, and it lets as many requests through as it
+// may. A request counts as a caller before the gate looks how full it is, and is
+// queued under the same lock, so no wakeup is lost. Between a pool's gate and its
+// endpoint a request counts as pending, so no room is given away twice.
 //
 // # Locks
 //
-// Two kinds, always taken in this order: a gate's, then a request's. Neither is
-// held while waiting.
+// Two kinds, always taken in this order: a gate's, then a request's; never two
+// gates'. Neither is held while waiting.
 //
 // The package must never read or change a body, keep prompt text, or let a
 // failing metrics or trace collector touch a request. Callers: cmd/fairway and

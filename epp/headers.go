@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/scheduler"
@@ -28,8 +29,12 @@ const (
 	// HeaderDropped says why a request was refused.
 	HeaderDropped = "x-llm-d-request-dropped-reason"
 
-	headerFairness       = "x-llm-d-inference-fairness-id"
-	headerFairnessLegacy = "x-gateway-inference-fairness-id"
+	headerFairness        = "x-llm-d-inference-fairness-id"
+	headerFairnessLegacy  = "x-gateway-inference-fairness-id"
+	headerObjective       = "x-llm-d-inference-objective"
+	headerObjectiveLegacy = "x-gateway-inference-objective"
+	headerTTFT            = "x-llm-d-slo-ttft-ms"
+	headerTTFTLegacy      = "x-slo-ttft-ms"
 )
 
 var (
@@ -39,8 +44,37 @@ var (
 
 const (
 	maxFairnessID   = 256
+	maxObjective    = 253
 	maxSessionToken = 1024
+	maxTTFT         = 24 * time.Hour
 )
+
+// either is a header, or the one that it is called in earlier versions.
+func either(req *extproc.Request, name, legacy string) string {
+	if v := req.Header(name); v != "" {
+		return v
+	}
+	return req.Header(legacy)
+}
+
+// objective is the name of the InferenceObjective that a request has, "" for none
+// and for what cannot be a name.
+func objective(req *extproc.Request) string {
+	if v := either(req, headerObjective, headerObjectiveLegacy); len(v) <= maxObjective {
+		return v
+	}
+	return ""
+}
+
+// firstTokenBy is when the client wants the first token; the zero Time when it does
+// not say, or not in milliseconds.
+func firstTokenBy(req *extproc.Request, received time.Time) time.Time {
+	ms, err := strconv.ParseInt(either(req, headerTTFT, headerTTFTLegacy), 10, 64)
+	if err != nil || ms <= 0 || ms > maxTTFT.Milliseconds() {
+		return time.Time{}
+	}
+	return received.Add(time.Duration(ms) * time.Millisecond)
+}
 
 // fairnessID is the flow a request belongs to.
 func fairnessID(req *extproc.Request) string {
@@ -91,7 +125,7 @@ func destinations(snap *scheduler.Snapshot, ranked []int32) string {
 func scores(ex *scheduler.Explanation, ranked []int32) string {
 	var total []float32
 	for i := range ex.Columns {
-		if ex.Columns[i].Kind == scheduler.Total {
+		if ex.Columns[i].Kind == scheduler.Total && ex.Decides(&ex.Columns[i]) {
 			total = ex.Columns[i].Values
 		}
 	}

@@ -16,7 +16,7 @@ var _ extproc.Observer = (*request)(nil)
 // ResponseHeaders implements extproc.Observer.
 func (r *request) ResponseHeaders(now time.Time, status int, served string) []extproc.Header {
 	r.status = status
-	if served != "" && served != r.endpoint.Address {
+	if served != "" && served != r.behind(r.endpoint.Address) {
 		r.servedBy(now, served)
 	}
 	if status >= 400 {
@@ -24,10 +24,8 @@ func (r *request) ResponseHeaders(now time.Time, status int, served string) []ex
 		r.prefilled(now, false)
 	}
 	var set []extproc.Header
-	if r.picker.o.SessionHeader {
-		set = append(set, extproc.Header{Name: HeaderSession, Value: sessionToken(r.endpoint.ID)})
-	}
-	if r.picker.o.ServedHeader {
+	set = r.stamps(set)
+	if r.picker.served.Load() {
 		if served == "" {
 			served = "fail: the gateway does not say which endpoint served"
 		}
@@ -50,17 +48,18 @@ func (r *request) servedBy(now time.Time, served string) {
 	if r.route.hold {
 		to = state.gateOf(e.Load)
 	}
-	uncached := r.route.scheduler.Uncached(&r.sched, e.Slot)
 	r.mu.Lock()
+	uncached := r.uncached(r.route.scheduler.Uncached(&r.sched, e.Slot))
 	from := r.gate
 	r.flight.Move(now, e.Load, uncached)
 	r.endpoint, r.gate = e, to
 	r.mu.Unlock()
-	if r.route.index != nil {
-		r.route.index.Insert(e.Slot, r.blocks)
-	}
+	r.cached(e.Slot, e.Load)
 	if from != nil {
 		from.release(now)
+	}
+	if state.flow != nil {
+		state.flow.release(now)
 	}
 }
 
@@ -79,11 +78,12 @@ func (r *request) FirstToken(now time.Time) {
 // happened, rather than some time after.
 func (r *request) prefilled(now time.Time, seen bool) {
 	r.mu.Lock()
-	if seen {
+	if seen && r.prefillsItself() {
 		r.flight.FirstToken(now)
 	} else {
 		r.flight.Prefilled(now)
 	}
+	r.stages.end(now, seen)
 	g := r.gate
 	r.mu.Unlock()
 	if g != nil {
@@ -121,6 +121,10 @@ func (r *request) End(now time.Time, o extproc.Outcome) {
 		out.PerToken = now.Sub(r.first) / time.Duration(out.OutputTokens-1)
 	}
 	r.counts.Ended(out)
+	if r.flow != "" {
+		// A generated token costs about as much as two that are read.
+		r.route.state.flow.served(now, r.sched.Priority, r.flow, float64(out.InputTokens+2*out.OutputTokens))
+	}
 	var ttft, engine float64
 	if !r.first.IsZero() {
 		ttft, engine = r.first.Sub(r.received).Seconds(), r.first.Sub(r.dispatchTime()).Seconds()
@@ -143,14 +147,15 @@ func (r *request) dispatchTime() time.Time {
 
 // Error codes of the request_error_total metric.
 const (
-	codeBadRequest  = "BadRequest"
-	codeNotFound    = "NotFound"
-	codeExhausted   = "ResourceExhausted"
-	codeUnavailable = "ServiceUnavailable"
-	codeModelServer = "ModelServerError"
-	codeIncomplete  = "Incomplete"
-	codeCancelled   = "Canceled"
-	codeInternal    = "Internal"
+	codeBadRequest   = "BadRequest"
+	codeNotFound     = "NotFound"
+	codePrecondition = "PreconditionFailed"
+	codeExhausted    = "ResourceExhausted"
+	codeUnavailable  = "ServiceUnavailable"
+	codeModelServer  = "ModelServerError"
+	codeIncomplete   = "Incomplete"
+	codeCancelled    = "Canceled"
+	codeInternal     = "Internal"
 )
 
 // errorCode names the reason a request was not picked.
@@ -163,6 +168,8 @@ func errorCode(err error) string {
 			return codeBadRequest
 		case 404:
 			return codeNotFound
+		case 412:
+			return codePrecondition
 		case 429:
 			return codeExhausted
 		case 503:
@@ -175,7 +182,10 @@ func errorCode(err error) string {
 }
 
 // heldOutcome names what became of a request that was held and not sent.
-func heldOutcome(err error) string {
+func (r *request) heldOutcome(err error) string {
+	if r.refusal != nil {
+		return string(r.refusal.outcome)
+	}
 	switch errorCode(err) {
 	case codeCancelled:
 		return metrics.HeldCancelled

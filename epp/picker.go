@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fairway-ai/fairway/epp/explain"
+	"github.com/fairway-ai/fairway/epp/flowcontrol"
 	"github.com/fairway-ai/fairway/epp/metrics"
 	"github.com/fairway-ai/fairway/epp/tracing"
 	"github.com/fairway-ai/fairway/extproc"
@@ -36,6 +37,20 @@ type Options struct {
 	MaxHold time.Duration
 	// Admission is asked before scheduling; nil admits everything.
 	Admission Admission
+	// Flow makes requests wait for a pool that is saturated; nil lets them through.
+	Flow *flowcontrol.Config
+	// Shed refuses requests by their priority at once; nil refuses none. It is asked
+	// before a request would wait.
+	Shed *flowcontrol.Shedder
+	// Priority is the priority of requests to a pool that name an objective; ok is
+	// false when there is no such objective, and the priority then 0. nil knows none.
+	Priority func(pool, objective string) (priority int, ok bool)
+	// Rewrite is the model that a request to a pool for model is sent for instead, and
+	// the name of what says so; ok is false when the model stays. nil leaves all, but
+	// for the ones that x-llm-d-model-name-rewrite names.
+	Rewrite func(pool, model string) (target, by string, ok bool)
+	// Share tells other replicas what this one does; nil for nobody.
+	Share Sharer
 	// Metrics receives what happens; nil means nobody looks.
 	Metrics *metrics.Metrics
 	// Explain keeps the latest decisions; nil keeps none.
@@ -46,9 +61,6 @@ type Options struct {
 	EmitScores bool
 	// PoolHeader sets x-fairway-pool on requests whose pool was chosen here.
 	PoolHeader bool
-	// SessionHeader sets x-session-token on responses, for a session affinity
-	// scorer to read back.
-	SessionHeader bool
 	// ServedHeader sets x-conformance-test-served-endpoint on responses: what the
 	// gateway says served the request.
 	ServedHeader bool
@@ -78,6 +90,12 @@ type Picker struct {
 	clock  Clock
 	routes atomic.Pointer[routes]
 	seed   atomic.Uint64
+	// patience is how long a request may wait in all, as the gateway is told.
+	patience time.Duration
+	// countsFlows: a policy wants to know what flows were served with.
+	countsFlows bool
+	// served is Options.ServedHeader as it is now.
+	served atomic.Bool
 
 	requests     sync.Pool
 	explanations sync.Pool
@@ -100,6 +118,11 @@ func New(o Options) (*Picker, error) {
 	if p.o.MaxHold <= 0 {
 		p.o.MaxHold = DefaultMaxHold
 	}
+	p.patience = p.o.MaxHold
+	if f := o.Flow; f != nil {
+		p.patience += f.Longest()
+		p.countsFlows = f.CountsTokens()
+	}
 	if p.o.Metrics == nil {
 		p.o.Metrics = metrics.New(metrics.Options{})
 	}
@@ -107,6 +130,7 @@ func New(o Options) (*Picker, error) {
 		o.Seed = rand.Uint64()
 	}
 	p.seed.Store(o.Seed)
+	p.SetServedHeader(o.ServedHeader)
 	p.requests.New = func() any { return newRequest(p) }
 	p.explanations.New = func() any { return new(scheduler.Explanation) }
 	p.routes.Store(&routes{})
@@ -117,8 +141,9 @@ func New(o Options) (*Picker, error) {
 	return p, nil
 }
 
-// SetPools replaces the pools. Requests under way keep theirs; a request held in
-// a pool that is gone is sent at once. On error nothing changes.
+// SetPools replaces the pools. Requests under way keep theirs; a request held for an
+// endpoint of a pool that is gone is sent at once, one that waits for such a pool is
+// refused. On error nothing changes.
 func (p *Picker) SetPools(pools []Pool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -138,6 +163,9 @@ func (p *Picker) SetPools(pools []Pool) error {
 			r.hold = p.o.Hold
 		}
 		r.scheduler = scheduler.New(policy, r.index)
+		if s, ok := policy.(scheduler.Stamper); ok {
+			r.stamps = s.Stamps()
+		}
 		if p.o.PoolHeader {
 			r.named = []extproc.Header{{Name: HeaderPool, Value: c.Name}}
 		}
@@ -152,7 +180,7 @@ func (p *Picker) SetPools(pools []Pool) error {
 		s := states[e]
 		if s == nil {
 			if s = p.states[e]; s == nil {
-				s = newPoolState(e, p.o.Metrics.ForgetEndpoint)
+				s = newPoolState(e, &p.o, p.clock)
 			}
 			states[e] = s
 		}
@@ -171,10 +199,25 @@ func (p *Picker) SetPools(pools []Pool) error {
 	return nil
 }
 
-// Close stops watching the pools and sends every held request.
+// SetServedHeader changes Options.ServedHeader, for the responses from now on.
+func (p *Picker) SetServedHeader(served bool) { p.served.Store(served) }
+
+// Close stops watching the pools. It sends every request that is held for an
+// endpoint, and refuses those that wait for their pool.
 func (p *Picker) Close() {
 	if err := p.SetPools(nil); err != nil {
 		p.log.Error("closing the picker", "error", err)
+	}
+}
+
+// Dismiss refuses the requests that wait for their pool, and from then on those that
+// would have to: the process is about to end, and another one may serve them. Those
+// that are held for their endpoint are not touched.
+func (p *Picker) Dismiss() {
+	for _, r := range p.routes.Load().all {
+		if r.state.flow != nil {
+			r.state.flow.dismiss()
+		}
 	}
 }
 
@@ -211,6 +254,8 @@ func (p *Picker) rejection(ctx context.Context, err error) error {
 		return ctx.Err()
 	case errors.Is(err, scheduler.ErrFiltered):
 		return &extproc.Rejection{Status: 429, Code: "rejected_saturated", Message: err.Error(), Headers: droppedSaturated}
+	case errors.Is(err, scheduler.ErrProfile):
+		return &extproc.Rejection{Status: 400, Code: "profile_not_found", Message: err.Error()}
 	case errors.Is(err, scheduler.ErrNoEndpoints), errors.Is(err, scheduler.ErrSubset):
 		return &extproc.Rejection{Status: 503, Code: "no_endpoints", Message: err.Error(), Headers: droppedNoEndpoints}
 	}
@@ -221,6 +266,9 @@ func (p *Picker) rejection(ctx context.Context, err error) error {
 func (p *Picker) poolViews(yield func(metrics.PoolView) bool) {
 	for _, r := range p.routes.Load().all {
 		v := metrics.PoolView{Name: r.name, Snapshot: r.state.endpoints.Snapshot(), Held: r.state.held(), Index: r.index}
+		if r.state.flow != nil {
+			v.Flow = r.state.flow.view(p.o.Flow)
+		}
 		if !yield(v) {
 			return
 		}

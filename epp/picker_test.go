@@ -263,7 +263,9 @@ func TestEveryEndLeavesNothingBehind(t *testing.T) {
 func TestServedElsewhereMovesTheLoad(t *testing.T) {
 	pool := newFakePool(3)
 	ring := explain.NewRing(4)
-	p := newPicker(t, Options{Pools: onePool(pool), Hold: true, Explain: ring, SessionHeader: true, ServedHeader: true})
+	pools := onePool(pool)
+	pools[0].Policy = stamping{scheduler.Priced{Alternatives: 1}}
+	p := newPicker(t, Options{Pools: pools, Hold: true, Explain: ring, ServedHeader: true})
 	pick := mustPick(t, p, prompt("r", "m", 1000))
 	es := pool.Snapshot().Endpoints
 	first, _, _ := strings.Cut(pick.Destinations, ",")

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/fairway-ai/fairway/epp/flowcontrol"
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/scheduler"
 	"github.com/fairway-ai/fairway/scheduler/prefix"
@@ -57,6 +58,8 @@ type route struct {
 	onlyNamed bool
 	policy    scheduler.Policy // as configured
 	hold      bool
+	// stamps are the headers that the policy wants on responses.
+	stamps []scheduler.Stamp
 	// named are the headers that tell the gateway which pool was chosen.
 	named []extproc.Header
 }
@@ -172,11 +175,14 @@ func (rs *routes) find(named, model string) (*route, error) {
 }
 
 // poolState is what outlives a change of a pool's configuration: one gate per
-// endpoint. It is found by the endpoint's Load, which is the endpoint's own for
-// as long as it is in the pool.
+// endpoint, found by the endpoint's Load, which is the endpoint's own for as long as
+// it is in the pool; and with flow control one in front of the pool.
 type poolState struct {
 	endpoints Endpoints
-	forget    func(id string) // an endpoint is gone; may be nil
+	clock     Clock
+	queue     *flowcontrol.Config // of the endpoints' gates
+	flow      *gate               // nil without flow control
+	forget    func(id string)     // an endpoint is gone
 	cancel    func()
 
 	gates  atomic.Pointer[map[*scheduler.Load]*gate]
@@ -185,14 +191,19 @@ type poolState struct {
 	last   []scheduler.Endpoint
 }
 
-func newPoolState(e Endpoints, forget func(id string)) *poolState {
-	s := &poolState{endpoints: e, forget: forget}
+func newPoolState(e Endpoints, o *Options, clock Clock) *poolState {
+	s := &poolState{endpoints: e, clock: clock, queue: endpointQueue(), forget: o.Metrics.ForgetEndpoint}
 	s.gates.Store(&map[*scheduler.Load]*gate{})
 	s.cancel = e.OnChange(func(snap *scheduler.Snapshot) {
 		s.changed()
 		s.flushUnreachable(snap)
 	})
 	s.changed()
+	if o.Flow != nil {
+		stop, stopFlow := s.cancel, func() {}
+		s.flow, stopFlow = newPoolGate(e, o.Flow, clock)
+		s.cancel = func() { stop(); stopFlow() }
+	}
 	return s
 }
 
@@ -215,9 +226,7 @@ func (s *poolState) changed() {
 	s.mu.Unlock()
 	for _, g := range gone {
 		g.close()
-		if s.forget != nil {
-			s.forget(g.id)
-		}
+		s.forget(g.id)
 	}
 }
 
@@ -256,7 +265,7 @@ func (s *poolState) update() (gone []*gate) {
 		if g := old[e.Load]; g != nil {
 			next[e.Load] = g
 		} else {
-			next[e.Load] = &gate{id: e.ID, load: e.Load, slot: e.Slot}
+			next[e.Load] = newEndpointGate(s.queue, s.clock, e)
 		}
 	}
 	for l, g := range old {
@@ -271,6 +280,9 @@ func (s *poolState) update() (gone []*gate) {
 // close drains every gate: the pool is no longer served.
 func (s *poolState) close() {
 	s.cancel()
+	if s.flow != nil {
+		s.flow.close()
+	}
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()

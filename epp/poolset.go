@@ -177,6 +177,31 @@ func (s *PoolSet) Update(set []PoolConfig, remove []string) {
 	}
 }
 
+// SetPolicy gives every pool a policy made by f, nil meaning the default policy, and
+// the pools to come as well. Requests under way keep the policy they have; what is
+// known of endpoints, the prefix index and what is in flight, stays. On error nothing
+// changes.
+func (s *PoolSet) SetPolicy(f func() scheduler.Policy) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := make(map[string]scheduler.Policy, len(s.pools))
+	for name, o := range s.pools {
+		before[name] = o.policy
+		o.policy = nil
+		if f != nil {
+			o.policy = f()
+		}
+	}
+	if err := s.o.Picker.SetPools(s.listLocked()); err != nil {
+		for name, o := range s.pools {
+			o.policy = before[name]
+		}
+		return fmt.Errorf("the pools do not fit together: %w", err)
+	}
+	s.o.Policy = f
+	return nil
+}
+
 // listLocked is the pools as the picker wants them, each model in one pool only.
 func (s *PoolSet) listLocked() []Pool {
 	names := slices.SortedFunc(maps.Keys(s.pools), func(a, b string) int {

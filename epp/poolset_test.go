@@ -148,3 +148,68 @@ func BenchmarkPoolSetOneOfAThousand(b *testing.B) {
 		s.SetPool(c)
 	}
 }
+
+// TestSetPolicy: requests under way end with what they began with, and nothing of what
+// is known of the endpoints is lost.
+func TestSetPolicy(t *testing.T) {
+	p := newPicker(t, Options{Hold: true})
+	s := NewPoolSet(PoolSetOptions{Picker: p})
+	if err := s.Apply(&file.Config{Pools: []file.PoolConfig{filePool("a", nil, "127.0.0.1:1", "127.0.0.1:2")}}); err != nil {
+		t.Fatal(err)
+	}
+	a := s.Pool("ns/a")
+	index := a.Index()
+	first := mustPick(t, p, prompt("r1", "x", 10))
+	before := p.routes.Load().byName["ns/a"]
+	made := 0
+	if err := s.SetPolicy(func() scheduler.Policy { made++; return scheduler.NewProfile("mine", nil, nil, only("127.0.0.1:2")) }); err != nil {
+		t.Fatal(err)
+	}
+	after := p.routes.Load().byName["ns/a"]
+	if before == after || before.state != after.state || after.index != index || s.Pool("ns/a") != a || !before.hold || after.hold {
+		t.Error("want a new route with the state and the index of the one before")
+	}
+	total := func() (n int64) {
+		for _, e := range a.Snapshot().Endpoints {
+			n += int64(e.Load.View().Requests)
+		}
+		return n
+	}
+	if total() != 1 {
+		t.Errorf("%d requests in flight, want the one that began before", total())
+	}
+	if pick := mustPick(t, p, prompt("r2", "x", 10)); pick.Destinations != "127.0.0.1:2" {
+		t.Errorf("destinations %q, want those of the new policy", pick.Destinations)
+	} else {
+		pick.Observer.End(time.Now(), extproc.Outcome{})
+	}
+	first.Observer.End(time.Now(), extproc.Outcome{})
+	if total() != 0 {
+		t.Errorf("%d requests in flight after the end", total())
+	}
+	// A pool that comes later has it, too; and nil leads back to the default.
+	s.SetPool(PoolConfig{Name: "ns/b", Models: []string{"b"}, Specs: []pool.Spec{{ID: "ns/x", Address: "127.0.0.1:3"}}})
+	if made != 2 {
+		t.Errorf("%d policies made, want one for each pool", made)
+	}
+	if err := s.SetPolicy(nil); err != nil {
+		t.Fatal(err)
+	}
+	if r := p.routes.Load().byName["ns/b"]; r.policy != nil || !r.hold {
+		t.Error("want the default policy back")
+	}
+}
+
+// only picks one address.
+type only string
+
+func (o only) Name() string { return "only" }
+
+func (o only) Pick(c *scheduler.Cycle, _ []float32) []int32 {
+	for i := range c.Snapshot.Endpoints {
+		if c.Snapshot.Endpoints[i].Address == string(o) {
+			return []int32{int32(i)}
+		}
+	}
+	return nil
+}

@@ -3,10 +3,12 @@ package epp
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/fairway-ai/fairway/epp/explain"
+	"github.com/fairway-ai/fairway/epp/flowcontrol"
 	"github.com/fairway-ai/fairway/epp/metrics"
 	"github.com/fairway-ai/fairway/epp/tracing"
 	"github.com/fairway-ai/fairway/extproc"
@@ -33,21 +35,33 @@ type request struct {
 	blocks   []prefix.Block // sched.Blocks' memory
 	received time.Time
 	bound    time.Time // first bound to an endpoint
+	waitsAt  time.Time // when it first had to wait
 	counts   *metrics.Request
 	record   explain.Ref
 	span     tracing.Span
-	held     *scheduler.Held
-	api      scan.API
-	stream   bool
-	status   int
-	first    time.Time
-	waited   time.Duration // how long it was held
-	scores   string
+	waiter   flowcontrol.Waiter
+	refusal  *refusal // why a gate refused it
+	size     int64    // the body's, in bytes
+	// asked is the model that the client named, "" when it is the one the server gets.
+	asked  string
+	api    scan.API
+	stream bool
+	status int
+	first  time.Time
+	waited time.Duration // how long it was held
+	scores string
+	// firstTokenBy is when the client wants the first token.
+	firstTokenBy time.Time
+	// flow is the fairness id, kept for a policy that counts what flows are served.
+	flow string
+	// pending is true between the pool's gate and an endpoint; its lock guards it.
+	pending bool
 	// announced is true once the gateway was told to be patient.
 	announced bool
 
 	mu         sync.Mutex // guards what follows
 	flight     scheduler.Flight
+	stages     stages
 	endpoint   scheduler.Endpoint // whose Load the flight is on
 	gate       *gate              // the endpoint's; nil when requests are not held
 	dispatched time.Time
@@ -80,6 +94,8 @@ func (r *request) begin(req *extproc.Request) {
 		Model:           req.Body.Model,
 		PromptTokens:    req.Body.PromptTokens(),
 		MaxOutputTokens: req.Body.MaxTokens,
+		Images:          req.Body.Images,
+		Now:             r.received,
 		Blocks:          r.blocks,
 		Session:         session(req.Header(HeaderSession)),
 		Header:          r.header,
@@ -92,8 +108,25 @@ func (r *request) begin(req *extproc.Request) {
 	model := r.sched.Model
 	if r.route, r.refused = p.routes.Load().find(req.Pool, model); r.refused != nil {
 		model = metrics.Other // what nobody serves must not crowd out what somebody does
+	} else {
+		if name := objective(req); name != "" && p.o.Priority != nil {
+			if priority, ok := p.o.Priority(r.route.name, name); ok {
+				r.sched.Priority = priority
+			}
+		}
+		r.rewrite(req)
 	}
-	r.counts = p.o.Metrics.Request(model, model, r.sched.FairnessID, r.sched.Priority)
+	target := model
+	if r.asked != "" {
+		target = r.sched.Model
+	}
+	if p.o.Flow != nil {
+		r.size, r.firstTokenBy = req.BodyBytes, firstTokenBy(req, r.received)
+		if p.countsFlows {
+			r.flow = strings.Clone(r.sched.FairnessID)
+		}
+	}
+	r.counts = p.o.Metrics.Request(model, target, r.sched.FairnessID, r.sched.Priority)
 	r.counts.Started(req.BodyBytes)
 	r.span = p.o.Tracer.Start(r.header, r.received)
 }
@@ -110,9 +143,15 @@ func (r *request) choose(ctx context.Context, req *extproc.Request) error {
 			return err
 		}
 	}
+	if err := r.admit(ctx, req); err != nil {
+		return err
+	}
 	for n := 1; ; n++ {
 		if err := r.schedule(); err != nil {
 			return err
+		}
+		if r.decision.Cached == 0 && onlyIfAvailable(req.Header(headerPrefer)) {
+			return errNotCached
 		}
 		at, err := r.enter(ctx, req, n >= maxBinds)
 		if err != nil || at == passed {
@@ -136,6 +175,9 @@ func (r *request) schedule() error {
 		e := &r.snap.Endpoints[r.decision.Ranked[0]]
 		p.o.Metrics.Scheduled(p.clock.Now().Sub(start), r.sched.Model, e.ID, e.Address)
 		p.o.Metrics.Prefix(r.decision.Cached, r.sched.PromptTokens, scan.BytesPerToken)
+		if r.decision.Staged {
+			p.o.Metrics.Disaggregated(len(r.decision.Prefill) > 0, len(r.decision.Encode) > 0)
+		}
 	} else {
 		p.o.Metrics.Unscheduled(p.clock.Now().Sub(start), r.sched.Model)
 	}
@@ -169,13 +211,19 @@ func (r *request) enter(ctx context.Context, req *extproc.Request, force bool) (
 	}
 	r.mu.Lock()
 	r.endpoint, r.gate = *e, g
-	r.flight.Bind(e.Load, r.decision.Uncached, r.sched.PromptTokens)
+	r.bindStages(now)
+	uncached := r.uncached(r.decision.Uncached)
+	r.flight.Bind(e.Load, uncached, r.sched.PromptTokens)
+	r.flight.Expect(r.decision.Output)
 	r.mu.Unlock()
 	if r.bound.IsZero() {
 		r.bound = now
 	}
+	if r.pending {
+		r.route.state.flow.settle(r, now, true)
+	}
 	if g == nil || force {
-		r.dispatch(now, r.decision.Uncached)
+		r.dispatch(now, uncached)
 		return passed, nil
 	}
 	at := g.enter(r, now)
@@ -185,24 +233,31 @@ func (r *request) enter(ctx context.Context, req *extproc.Request, force bool) (
 	return r.wait(ctx, req, g)
 }
 
-// wait blocks until the gate says what became of the request, for at most the
-// rest of the time that a request may be held.
+// wait blocks until the gate says what became of the request.
 func (r *request) wait(ctx context.Context, req *extproc.Request, g *gate) (passage, error) {
 	p := r.picker
+	if r.waitsAt.IsZero() {
+		r.waitsAt = p.clock.Now()
+	}
 	if err := r.tell(req); err != nil {
 		return r.giveUp(g, err)
 	}
-	h := r.held
-	already := h.Since.Sub(r.bound)
-	stop := p.clock.AfterFunc(max(0, holdTime(p.o.MaxHold)-already), func() { g.expire(h, p.clock.Now()) })
-	defer stop()
 	select {
 	case at := <-r.told:
-		r.waited = p.clock.Now().Sub(r.bound)
+		r.waited = p.clock.Now().Sub(r.waitsAt)
 		return at, nil
 	case <-ctx.Done():
 		return r.giveUp(g, ctx.Err())
 	}
+}
+
+// holdUntil is when a request that an endpoint refuses now is sent all the same.
+func (r *request) holdUntil(now time.Time) time.Time {
+	from := r.bound
+	if from.IsZero() {
+		from = now
+	}
+	return from.Add(holdTime(r.picker.o.MaxHold))
 }
 
 // holdTime is how long a request is held when the gateway has been told d: a
@@ -215,12 +270,12 @@ func (r *request) tell(req *extproc.Request) error {
 		return nil
 	}
 	r.announced = true
-	return req.Hold(r.picker.o.MaxHold)
+	return req.Hold(r.picker.patience)
 }
 
 // giveUp takes the request out of its gate because of err.
 func (r *request) giveUp(g *gate, err error) (passage, error) {
-	if !g.leave(r.held) {
+	if !g.leave(r) {
 		<-r.told // it was told something in the meantime; that no longer matters
 	}
 	return gone, err
@@ -231,18 +286,22 @@ func (r *request) dispatch(now time.Time, uncached int64) {
 	r.mu.Lock()
 	r.flight.Dispatch(now, uncached)
 	r.dispatched = now
-	slot := r.endpoint.Slot
+	slot, load := r.endpoint.Slot, r.endpoint.Load
 	r.mu.Unlock()
-	if r.route.index != nil {
-		r.route.index.Insert(slot, r.blocks)
-	}
+	r.cached(slot, load)
 }
 
 // unbind takes the request off its endpoint, to be bound anew.
 func (r *request) unbind() {
+	if g := r.route.state.flow; g != nil && !r.pending {
+		g.unsettle(r)
+	}
 	r.mu.Lock()
-	r.flight.End(r.picker.clock.Now())
+	now := r.picker.clock.Now()
+	r.flight.End(now)
 	r.flight = scheduler.Flight{}
+	r.stages.end(now, false)
+	r.stages = stages{}
 	r.gate = nil
 	r.mu.Unlock()
 }
@@ -257,10 +316,11 @@ func (r *request) answer(req *extproc.Request) extproc.Pick {
 	}
 	p.o.Metrics.Processed(now.Sub(r.received))
 	r.estimatePrefill()
-	pick := extproc.Pick{Destinations: destinations(r.snap, r.decision.Ranked), Observer: r}
+	pick := extproc.Pick{Destinations: r.destination(), Observer: r}
 	if req.Pool == "" {
 		pick.SetHeaders = r.route.named
 	}
+	pick.SetHeaders = r.stageHeaders(pick.SetHeaders)
 	if r.scores != "" {
 		pick.SetHeaders = with(pick.SetHeaders, HeaderScores, r.scores)
 	}
@@ -272,6 +332,7 @@ func (r *request) answer(req *extproc.Request) extproc.Pick {
 			pick.ResponseHeaders = with(nil, HeaderExplanation, line)
 		}
 	}
+	r.renamed(&pick)
 	r.span.Picked(r.route.name, r.endpoint.ID, r.sched.Model, r.sched.PromptTokens, r.decision.Cached, r.waited)
 	// Strings of the request's headers would keep all of them in memory.
 	r.ext, r.snap = nil, nil
@@ -297,7 +358,11 @@ func (r *request) estimatePrefill() {
 		return
 	}
 	p := r.picker
-	v := r.endpoint.Load.View()
+	load := r.endpoint.Load
+	if !r.prefillsItself() {
+		load = r.stages.prefill.Load()
+	}
+	v := load.View()
 	rate := v.PrefillRate
 	if rate <= 0 {
 		rate = scheduler.DefaultPrefillRate
@@ -314,6 +379,7 @@ func (r *request) estimatePrefill() {
 		}
 		now := p.clock.Now()
 		r.flight.Prefilled(now)
+		r.stages.prefill.Prefilled(now)
 		g := r.gate
 		r.mu.Unlock()
 		if g != nil {
@@ -331,7 +397,7 @@ func (r *request) reject(err error) {
 		status = rej.Status
 	}
 	if r.announced {
-		r.picker.o.Metrics.Held(r.route.name, r.counts, heldOutcome(err), now.Sub(r.bound))
+		r.picker.o.Metrics.Held(r.route.name, r.counts, r.heldOutcome(err), now.Sub(r.waitsAt))
 	}
 	r.counts.Failed(code)
 	r.counts.Ended(metrics.Outcome{Duration: now.Sub(r.received)})
@@ -346,6 +412,8 @@ func (r *request) recycle(now time.Time) {
 	r.mu.Lock()
 	r.flight.End(now)
 	r.flight = scheduler.Flight{}
+	r.stages.end(now, false)
+	r.stages = stages{}
 	g, stop := r.gate, r.stop
 	r.gate, r.stop = nil, nil
 	r.endpoint = scheduler.Endpoint{}
@@ -358,15 +426,25 @@ func (r *request) recycle(now time.Time) {
 	if g != nil {
 		g.release(now)
 	}
-	r.ext, r.route, r.refused, r.snap, r.held, r.counts = nil, nil, nil, nil, nil, nil
+	if r.route != nil && r.route.state.flow != nil {
+		if flow := r.route.state.flow; r.pending {
+			flow.settle(r, now, false)
+		} else {
+			flow.release(now)
+		}
+	}
+	r.ext, r.route, r.refused, r.snap, r.counts = nil, nil, nil, nil, nil
+	r.waiter, r.refusal, r.flow = flowcontrol.Waiter{}, nil, ""
 	r.sched = scheduler.Request{}
-	r.decision = scheduler.Decision{Ranked: r.decision.Ranked[:0]}
+	r.decision = scheduler.Decision{
+		Ranked: r.decision.Ranked[:0], Prefill: r.decision.Prefill[:0], Encode: r.decision.Encode[:0],
+	}
 	if cap(r.blocks) > maxKeptBlocks {
 		r.blocks = nil
 	}
-	r.received, r.bound, r.first = time.Time{}, time.Time{}, time.Time{}
+	r.received, r.bound, r.first, r.waitsAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	r.record, r.span = explain.Ref{}, tracing.Span{}
-	r.status, r.waited, r.scores, r.announced = 0, 0, "", false
+	r.status, r.waited, r.scores, r.asked, r.announced = 0, 0, "", "", false
 	r.picker.requests.Put(r)
 }
 

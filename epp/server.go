@@ -53,6 +53,14 @@ type ServerOptions struct {
 	// MaxRecvMsgSize overrides the longest gRPC message accepted, in bytes; 0
 	// follows ExtProc.MaxBodyBytes.
 	MaxRecvMsgSize int
+	// MaxSendMsgSize is the longest gRPC message sent, in bytes; 0 means no bound of
+	// its own.
+	MaxSendMsgSize int
+	// MetricsTLS serves MetricsAddr with TLS; nil without.
+	MetricsTLS *tls.Config
+	// MetricsAuth, when not nil, is given what MetricsAddr serves and returns what
+	// answers instead.
+	MetricsAuth func(http.Handler) http.Handler
 	// DrainTimeout bounds how long requests under way are waited for at the end.
 	DrainTimeout time.Duration
 	// Metrics and Explain are what is shown; they may be nil.
@@ -136,8 +144,12 @@ func (s *Server) listen() error {
 			return fmt.Errorf("metrics listener: %w", err)
 		}
 		s.metricsOn = l
+		handler := s.admin()
+		if o.MetricsAuth != nil {
+			handler = o.MetricsAuth(handler)
+		}
 		s.http = &http.Server{
-			Handler: s.admin(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+			Handler: handler, TLSConfig: o.MetricsTLS, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 			IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
 			ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		}
@@ -175,6 +187,9 @@ func (s *Server) newGRPC(tc *tls.Config) *grpc.Server {
 	opts := append(s.extproc.ServerOptions(), grpc.ChainStreamInterceptor(s.count))
 	if s.o.MaxRecvMsgSize > 0 {
 		opts = append(opts, grpc.MaxRecvMsgSize(s.o.MaxRecvMsgSize))
+	}
+	if s.o.MaxSendMsgSize > 0 {
+		opts = append(opts, grpc.MaxSendMsgSize(s.o.MaxSendMsgSize))
 	}
 	if tc != nil {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(tc)))
@@ -289,7 +304,12 @@ func (s *Server) Run(ctx context.Context) error {
 		serve("health", func() error { return g.server.Serve(g.on) })
 	}
 	if s.http != nil {
-		serve("metrics", func() error { return s.http.Serve(s.metricsOn) })
+		serve("metrics", func() error {
+			if s.o.MetricsTLS != nil {
+				return s.http.ServeTLS(s.metricsOn, "", "")
+			}
+			return s.http.Serve(s.metricsOn)
+		})
 	}
 	<-serving.Done()
 	s.drain()
@@ -306,6 +326,9 @@ func (s *Server) drain() {
 	soon, cancelSoon := context.WithTimeout(ctx, s.o.DrainTimeout/6)
 	defer cancelSoon()
 	_ = s.extproc.Drain(soon)
+	if s.o.Picker != nil {
+		s.o.Picker.Dismiss() // they might wait for longer than the drain lasts
+	}
 	s.closePorts()
 	var group errgroup.Group
 	for _, g := range s.grpcServers() {

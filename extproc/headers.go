@@ -102,6 +102,7 @@ func control(name string) bool {
 		"x-gateway-model-name-rewrite", "x-llm-d-model-name-rewrite",
 		"x-slo-ttft-ms", "x-slo-tpot-ms", "x-llm-d-slo-ttft-ms", "x-llm-d-slo-tpot-ms",
 		"x-prefiller-host-port", "x-encoder-hosts-ports", "x-data-parallel-host-port",
+		"x-data-parallel-rank", "x-kv-cache-source-host-port",
 		DestinationHeader:
 		return true
 	}

@@ -117,6 +117,8 @@ type Pool struct {
 	pending     []*scheduler.Snapshot // announced to nobody yet
 	announcing  bool
 	subscribers []*subscriber
+	metricsTold []*func() // of OnMetrics; replaced, never changed
+	telling     bool      // tellMetrics runs
 }
 
 // New returns an empty pool. name is "namespace/name".

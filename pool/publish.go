@@ -24,6 +24,47 @@ func (p *Pool) publishLocked(now time.Time) {
 	}
 	p.snap.Store(s)
 	p.published = now
+	if len(p.metricsTold) > 0 && !p.telling {
+		p.telling = true
+		go p.tellMetrics()
+	}
+}
+
+// OnMetrics calls f after every change of the endpoints' metrics, or of the membership,
+// until cancel; changes that come while f runs are told of together afterwards. Calls
+// come one at a time, and no lock is held during one. After cancel returns, f may still
+// be called once, when the call had begun.
+func (p *Pool) OnMetrics(f func()) (cancel func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	told := &f
+	p.metricsTold = append(p.metricsTold, told)
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		// A new slice: tellMetrics may be walking through the old one.
+		p.metricsTold = slices.DeleteFunc(slices.Clone(p.metricsTold), func(o *func()) bool { return o == told })
+	}
+}
+
+// tellMetrics tells of publications until all have been told of.
+func (p *Pool) tellMetrics() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for seen := uint64(0); seen != p.snap.Load().Version; {
+		seen = p.snap.Load().Version
+		p.tellEach(p.metricsTold)
+	}
+	p.telling = false
+}
+
+// tellEach calls all with p.mu released, and takes it back even when one panics.
+func (p *Pool) tellEach(to []*func()) {
+	p.mu.Unlock()
+	defer p.mu.Lock()
+	for _, f := range to {
+		(*f)()
+	}
 }
 
 // publishSoonLocked publishes now, or shortly after the last publication.

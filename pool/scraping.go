@@ -191,6 +191,7 @@ func (p *Pool) took(m *member, h *health, v scrape.Values, sent int32, log *slog
 		Blocks:       v.Blocks,
 		MaxLoRA:      v.MaxLoRA,
 		ActiveLoRA:   v.ActiveLoRA,
+		Custom:       v.Custom,
 		WaitingLoRA:  v.WaitingLoRA,
 	}
 	if c := int64(v.BlockTokens) * int64(v.Blocks); c > 0 && c != h.capacity && !m.gone {

@@ -22,9 +22,25 @@ type Cycle struct {
 	Cached []int32
 	// CachedBlocks is the same in blocks of Request.Blocks.
 	CachedBlocks []int32
+	// Profile is the name of the profile that runs, Stage what it picks for.
+	Profile string
+	Stage   Stage
+	// Peer is the endpoint that an earlier stage picked, the last one's; -1 when
+	// none has.
+	Peer int32
+	// Prefill, Encode and Port are for the policy to set, as in [Decision].
+	Prefill, Encode []int32
+	Port            int
+	// Output is the estimated length of the answer in tokens, 0 where it does not
+	// count.
+	Output int64
+	// Picked is memory for a policy that keeps the pick while it runs other stages.
+	Picked []int32
 	// Explain records what is found, nil when nobody wants to know.
 	Explain *Explanation
 
+	eligible []int32 // the candidates before the first profile ran
+	refused  error
 	rng      uint64
 	matches  prefix.Matches
 	scratch  [][]float32
@@ -68,6 +84,9 @@ func (c *Cycle) begin(req *Request, snap *Snapshot, index *prefix.Index, ex *Exp
 	c.Request, c.Snapshot, c.Explain = req, snap, ex
 	c.rng = req.Seed
 	c.nscratch = 0
+	c.Profile, c.Stage, c.Peer, c.refused = "", StagePick, -1, nil
+	c.Prefill, c.Encode, c.Port, c.Output = c.Prefill[:0], c.Encode[:0], 0, 0
+	c.eligible = c.eligible[:0]
 	c.Candidates = slices.Grow(c.Candidates[:0], n)
 	c.Loads = slices.Grow(c.Loads[:0], n)[:n]
 	c.Cached = slices.Grow(c.Cached[:0], n)[:n]

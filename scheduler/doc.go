@@ -16,7 +16,8 @@
 //     counted, not scraped.
 //   - package prefix: which endpoint holds which prompt blocks in its KV cache.
 //   - [Policy]: turns a [Cycle] into a ranking. [Priced] is the default policy,
-//     [Profile] runs configured filters, scorers and a picker.
+//     [Profile] runs configured filters, scorers and a picker; package profile has
+//     policies of several profiles, one for each [Stage] of a request.
 //   - [HoldQueue]: one endpoint's queue of requests that are bound to it but not
 //     yet sent, and the order in which they leave.
 //

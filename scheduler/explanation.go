@@ -27,10 +27,13 @@ const NotAsked = float32(-1)
 
 // Column is one plugin's findings, by endpoint index.
 type Column struct {
-	Name   string
-	Kind   ColumnKind
-	Weight float32
-	Values []float32
+	Name string
+	// Profile is the profile that the plugin ran in; "" when only one ran, and for
+	// what concerns all.
+	Profile string
+	Kind    ColumnKind
+	Weight  float32
+	Values  []float32
 }
 
 // Explanation is a decision as data: per endpoint, what each filter and scorer
@@ -38,16 +41,19 @@ type Column struct {
 type Explanation struct {
 	// Policy is the policy's name.
 	Policy string
+	// Primary is the profile whose pick is the decision, where several ran.
+	Primary string
 	// Endpoints are the snapshot's, shared, never written.
 	Endpoints []Endpoint
 	// Columns in the order they were computed.
 	Columns []Column
-	// Ranked is the decision.
-	Ranked []int32
+	// Ranked is the decision; Prefill and Encode are its other stages.
+	Ranked, Prefill, Encode []int32
 	// Cached and Uncached are the decision's.
 	Cached, Uncached int64
 
-	spare [][]float32
+	profile string // of the columns that are added
+	spare   [][]float32
 }
 
 // Reset empties the explanation and keeps its memory.
@@ -57,8 +63,8 @@ func (e *Explanation) Reset() {
 		e.Columns[i] = Column{}
 	}
 	e.Columns = e.Columns[:0]
-	e.Ranked = e.Ranked[:0]
-	e.Endpoints, e.Policy = nil, ""
+	e.Ranked, e.Prefill, e.Encode = e.Ranked[:0], e.Prefill[:0], e.Encode[:0]
+	e.Endpoints, e.Policy, e.Primary, e.profile = nil, "", "", ""
 	e.Cached, e.Uncached = 0, 0
 }
 
@@ -81,13 +87,17 @@ func (e *Explanation) AddVerdict(name string, n int, before, after []int32) {
 	}
 }
 
+// Decides reports whether a column is about the pick, rather than about another
+// stage of the request.
+func (e *Explanation) Decides(c *Column) bool { return c.Profile == "" || c.Profile == e.Primary }
+
 func (e *Explanation) column(name string, kind ColumnKind, weight float32, n int) []float32 {
 	var v []float32
 	if k := len(e.spare); k > 0 {
 		v, e.spare = e.spare[k-1], e.spare[:k-1]
 	}
 	v = slices.Grow(v[:0], n)[:n]
-	e.Columns = append(e.Columns, Column{Name: name, Kind: kind, Weight: weight, Values: v})
+	e.Columns = append(e.Columns, Column{Name: name, Profile: e.profile, Kind: kind, Weight: weight, Values: v})
 	return v
 }
 
@@ -120,5 +130,7 @@ func (e *Explanation) begin(c *Cycle) {
 
 func (e *Explanation) end(dec *Decision) {
 	e.Ranked = append(e.Ranked[:0], dec.Ranked...)
+	e.Prefill = append(e.Prefill[:0], dec.Prefill...)
+	e.Encode = append(e.Encode[:0], dec.Encode...)
 	e.Cached, e.Uncached = dec.Cached, dec.Uncached
 }

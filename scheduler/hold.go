@@ -17,8 +17,11 @@ type Held struct {
 	// Payload is the caller's own.
 	Payload any
 
-	queued bool
-	seq    uint64
+	queue *HoldQueue // nil when it is in none
+	seq   uint64
+	at    int     // index in front or rest
+	front bool    // in front
+	rank  float64 // in rest
 }
 
 // HoldQueue holds the requests bound to one endpoint that have not been sent to
@@ -30,8 +33,12 @@ type Held struct {
 // leaves next, recomputed at release, since the cache has moved on. The zero
 // HoldQueue is ready to use. It is not safe for concurrent use.
 type HoldQueue struct {
-	items []*Held
-	seq   uint64
+	// front are the most promising requests, at most holdRescore, in no order; rest
+	// is a heap of the others by rank.
+	front, rest []*Held
+	seq         uint64
+	base        time.Time // that ranks count waiting time from
+	rate        float64   // that ranks were computed with
 }
 
 const (
@@ -53,25 +60,29 @@ const (
 func Admits(prefilling int64) bool { return prefilling < HoldTokens }
 
 // Len is the number of held requests.
-func (q *HoldQueue) Len() int { return len(q.items) }
+func (q *HoldQueue) Len() int { return len(q.front) + len(q.rest) }
 
 // Push adds a request.
 func (q *HoldQueue) Push(h *Held) {
+	if q.Len() == 0 {
+		q.base = h.Since
+	}
 	q.seq++
-	h.seq, h.queued = q.seq, true
-	q.items = append(q.items, h)
+	h.seq, h.queue = q.seq, q
+	if len(q.rest) == 0 && len(q.front) < holdRescore {
+		q.toFront(h)
+	} else {
+		q.toRest(h)
+	}
 }
 
 // Remove takes a request out, and reports whether it was held.
 func (q *HoldQueue) Remove(h *Held) bool {
-	if !h.queued {
+	if h.queue != q {
 		return false
 	}
-	i := slices.Index(q.items, h)
-	if i < 0 {
-		return false
-	}
-	q.remove(i)
+	q.take(h)
+	h.queue = nil
 	return true
 }
 
@@ -80,53 +91,140 @@ func (q *HoldQueue) Remove(h *Held) bool {
 // up a request's current uncached tokens there. Of a long queue only the most
 // promising requests are looked up again.
 func (q *HoldQueue) Pop(now time.Time, rate float64, uncached func(*Held) int64) *Held {
-	if len(q.items) == 0 {
+	if q.Len() == 0 {
 		return nil
 	}
 	if rate <= 0 {
 		rate = DefaultPrefillRate
 	}
+	q.promote(rate)
 	key := func(h *Held) float64 {
 		return float64(h.Uncached)/rate - holdAging*now.Sub(h.Since).Seconds()
 	}
-	less := func(a, b *Held) int {
-		return cmp.Or(cmp.Compare(key(a), key(b)), cmp.Compare(a.seq, b.seq))
-	}
-	if len(q.items) > holdRescore {
-		slices.SortFunc(q.items, less)
-	}
-	if uncached != nil {
-		for _, h := range q.items[:min(len(q.items), holdRescore)] {
+	var best *Held
+	var bestKey float64
+	for _, h := range q.front {
+		if uncached != nil {
 			h.Uncached = uncached(h)
 		}
-	}
-	best := 0
-	for i := range q.items[:min(len(q.items), holdRescore)] {
-		if i > 0 && less(q.items[i], q.items[best]) < 0 {
-			best = i
+		if k := key(h); best == nil || k < bestKey || k == bestKey && h.seq < best.seq {
+			best, bestKey = h, k
 		}
 	}
-	h := q.items[best]
-	q.remove(best)
-	return h
+	q.Remove(best)
+	return best
 }
 
 // Drain takes out every request, in order of arrival: the endpoint is gone.
 func (q *HoldQueue) Drain() []*Held {
-	out := q.items
-	q.items = nil
+	out := append(q.front, q.rest...)
+	q.front, q.rest = nil, nil
 	for _, h := range out {
-		h.queued = false
+		h.queue = nil
 	}
 	slices.SortFunc(out, func(a, b *Held) int { return cmp.Compare(a.seq, b.seq) })
 	return out
 }
 
-func (q *HoldQueue) remove(i int) {
-	h := q.items[i]
-	last := len(q.items) - 1
-	q.items[i] = q.items[last]
-	q.items[last] = nil
-	q.items = q.items[:last]
-	h.queued = false
+// promote makes front the most promising requests at that rate.
+func (q *HoldQueue) promote(rate float64) {
+	if rate != q.rate && len(q.rest) > 0 {
+		q.rate = rate
+		for _, h := range q.rest {
+			h.rank = q.rankOf(h)
+		}
+		for i := len(q.rest)/2 - 1; i >= 0; i-- {
+			q.down(i)
+		}
+	}
+	q.rate = rate
+	for len(q.rest) > 0 {
+		first := q.rest[0]
+		if len(q.front) < holdRescore {
+			q.take(first)
+			q.toFront(first)
+			continue
+		}
+		last := q.front[0]
+		last.rank = q.rankOf(last)
+		for _, h := range q.front[1:] {
+			if h.rank = q.rankOf(h); last.before(h) {
+				last = h
+			}
+		}
+		if !first.before(last) {
+			return
+		}
+		q.take(first)
+		q.take(last)
+		q.toFront(first)
+		q.toRest(last)
+	}
+}
+
+// rankOf is what Pop goes by, but for what is the same for all at one moment.
+func (q *HoldQueue) rankOf(h *Held) float64 {
+	rate := q.rate
+	if rate <= 0 {
+		rate = DefaultPrefillRate
+	}
+	return float64(h.Uncached)/rate + holdAging*h.Since.Sub(q.base).Seconds()
+}
+
+func (h *Held) before(o *Held) bool {
+	return h.rank < o.rank || h.rank == o.rank && h.seq < o.seq
+}
+
+func (q *HoldQueue) toFront(h *Held) {
+	h.front, h.at = true, len(q.front)
+	q.front = append(q.front, h)
+}
+
+func (q *HoldQueue) toRest(h *Held) {
+	h.front, h.at, h.rank = false, len(q.rest), q.rankOf(h)
+	q.rest = append(q.rest, h)
+	q.up(h.at)
+}
+
+// take removes h from where it is.
+func (q *HoldQueue) take(h *Held) {
+	list := &q.rest
+	if h.front {
+		list = &q.front
+	}
+	i, last := h.at, len(*list)-1
+	(*list)[i] = (*list)[last]
+	(*list)[i].at = i
+	(*list)[last] = nil
+	*list = (*list)[:last]
+	if !h.front && i < last && !q.up(i) {
+		q.down(i)
+	}
+}
+
+func (q *HoldQueue) up(i int) (moved bool) {
+	for i > 0 && q.rest[i].before(q.rest[(i-1)/2]) {
+		q.swap(i, (i-1)/2)
+		i, moved = (i-1)/2, true
+	}
+	return moved
+}
+
+func (q *HoldQueue) down(i int) {
+	for {
+		child := 2*i + 1
+		if child+1 < len(q.rest) && q.rest[child+1].before(q.rest[child]) {
+			child++
+		}
+		if child >= len(q.rest) || !q.rest[child].before(q.rest[i]) {
+			return
+		}
+		q.swap(i, child)
+		i = child
+	}
+}
+
+func (q *HoldQueue) swap(i, j int) {
+	q.rest[i], q.rest[j] = q.rest[j], q.rest[i]
+	q.rest[i].at, q.rest[j].at = i, j
 }

@@ -1,9 +1,11 @@
 package scheduler
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -160,5 +162,59 @@ func TestHoldNoStarvation(t *testing.T) {
 func TestAdmits(t *testing.T) {
 	if !Admits(0) || !Admits(HoldTokens-1) || Admits(HoldTokens) {
 		t.Error("an endpoint takes requests up to HoldTokens outstanding tokens")
+	}
+}
+
+// TestHoldAsSorted compares a queue with one that sorts everything at each release:
+// the holdRescore most promising are looked up again, and the best of them leaves.
+func TestHoldAsSorted(t *testing.T) {
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 5))
+		now, rate := time.Unix(1000, 0), 10_000.0
+		var q HoldQueue
+		var all []*Held
+		moved := map[*Held]int64{} // by what the cache has changed
+		lookup := func(h *Held) int64 { return max(0, h.Uncached+moved[h]) }
+		for step := range 1500 {
+			now = now.Add(time.Duration(r.IntN(2000)) * time.Millisecond)
+			switch k := r.IntN(20); {
+			case k < 12 || len(all) == 0:
+				h := held(fmt.Sprint(step), r.Int64N(200_000), now)
+				all = append(all, h)
+				q.Push(h)
+			case k < 13:
+				i := r.IntN(len(all))
+				if !q.Remove(all[i]) {
+					t.Fatal("a held request was not removed")
+				}
+				all = slices.Delete(all, i, i+1)
+			case k < 14:
+				rate = 5000 + 10_000*r.Float64()
+			case k < 15:
+				clear(moved)
+				for _, h := range all {
+					moved[h] = r.Int64N(60_000) - 40_000
+				}
+			default:
+				less := func(uncached func(*Held) int64) func(a, b *Held) int {
+					key := func(h *Held) float64 { return float64(uncached(h))/rate - holdAging*now.Sub(h.Since).Seconds() }
+					return func(a, b *Held) int { return cmp.Or(cmp.Compare(key(a), key(b)), cmp.Compare(a.seq, b.seq)) }
+				}
+				slices.SortFunc(all, less(func(h *Held) int64 { return h.Uncached }))
+				front := all[:min(len(all), holdRescore)]
+				want := slices.MinFunc(front, less(lookup))
+				got := q.Pop(now, rate, lookup)
+				if got != want {
+					t.Fatalf("seed %d, step %d: %v left of %d, want %v", seed, step, got.Payload, len(all), want.Payload)
+				}
+				all = slices.DeleteFunc(all, func(h *Held) bool { return h == got })
+				if q.Len() != len(all) {
+					t.Fatalf("%d are held, want %d", q.Len(), len(all))
+				}
+			}
+		}
+		if len(q.rest) == 0 {
+			t.Error("the queue was never long: the history proves little")
+		}
 	}
 }

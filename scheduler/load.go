@@ -1,14 +1,14 @@
 package scheduler
 
 import (
-	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// Load counts what this process has in flight on one endpoint. Its methods are
-// safe for concurrent use; a reader may see counters of different moments,
-// which a choice tolerates.
+// Load counts what is in flight on one endpoint: what this process has, counted
+// request by request, and what other replicas of it say they have, see [Share]. Its
+// methods are safe for concurrent use; a reader may see counters of different
+// moments, which a choice tolerates.
 type Load struct {
 	requests   atomic.Int64
 	waiting    atomic.Int64
@@ -16,7 +16,9 @@ type Load struct {
 	backlog    atomic.Int64
 	prefilling atomic.Int64
 	context    atomic.Int64
+	output     atomic.Int64
 	rate       rateMeter // its cached value is next to the counters a reader wants
+	shared     shared
 }
 
 // LoadView is one reading of a [Load].
@@ -33,6 +35,9 @@ type LoadView struct {
 	Prefilling int64
 	// Context is the prompt tokens of all Requests: the decode load.
 	Context int64
+	// Output is the estimated tokens of the answers of all Requests, of those that were
+	// estimated.
+	Output int64
 	// PrefillRate is the learned prefill speed in tokens per second; 0 until
 	// enough was seen.
 	PrefillRate float64
@@ -41,23 +46,30 @@ type LoadView struct {
 // View reads the counters. Negative values, possible for an instant between two
 // atomic operations of a finishing request, read as zero.
 func (l *Load) View() LoadView {
-	return LoadView{
+	v := LoadView{
 		Requests:    clampTokens(l.requests.Load()),
 		Waiting:     clampTokens(l.waiting.Load()),
 		Dispatched:  clampTokens(l.dispatched.Load()),
 		Backlog:     max(0, l.backlog.Load()),
 		Prefilling:  max(0, l.prefilling.Load()),
 		Context:     max(0, l.context.Load()),
+		Output:      max(0, l.output.Load()),
 		PrefillRate: l.rate.value(),
 	}
+	if l.shared.used.Load() {
+		l.shared.addTo(&v)
+	}
+	return v
 }
 
 // Idle reports whether nothing is in flight.
-func (l *Load) Idle() bool { return l.requests.Load() == 0 }
+func (l *Load) Idle() bool { return l.requests.Load() == 0 && l.shared.requests.Load() == 0 }
 
 // Prefilling is the uncached tokens sent to the endpoint that have not produced
 // a first token.
-func (l *Load) Prefilling() int64 { return max(0, l.prefilling.Load()) }
+func (l *Load) Prefilling() int64 {
+	return max(0, l.prefilling.Load()) + max(0, l.shared.prefilling.Load())
+}
 
 type flightPhase uint8
 
@@ -77,6 +89,7 @@ type Flight struct {
 	load     *Load
 	uncached int64
 	context  int64
+	output   int64
 	phase    flightPhase
 }
 
@@ -93,6 +106,17 @@ func (f *Flight) Bind(l *Load, uncached, context int64) {
 	l.context.Add(f.context)
 }
 
+// Expect counts an answer of that many tokens as in flight, until the flight ends. It
+// does nothing on a flight that is not bound.
+func (f *Flight) Expect(output int64) {
+	if f.phase == phaseNone || f.phase == phaseEnded {
+		return
+	}
+	output = max(0, output)
+	f.load.output.Add(output - f.output)
+	f.output = output
+}
+
 // Dispatch counts the request as sent. uncached replaces the estimate given to
 // Bind, since the cache may have moved on while the request was held.
 func (f *Flight) Dispatch(now time.Time, uncached int64) {
@@ -104,7 +128,7 @@ func (f *Flight) Dispatch(now time.Time, uncached int64) {
 	f.uncached = uncached
 	f.load.dispatched.Add(1)
 	f.load.prefilling.Add(uncached)
-	f.load.rate.dispatched(now)
+	f.load.rate.dispatched(now, uncached)
 	f.phase = phaseDispatched
 }
 
@@ -141,10 +165,11 @@ func (f *Flight) Move(now time.Time, to *Load, uncached int64) {
 	if f.load == to || f.phase == phaseNone || f.phase == phaseEnded {
 		return
 	}
-	phase, context := f.phase, f.context
+	phase, context, output := f.phase, f.context, f.output
 	f.End(now)
 	*f = Flight{}
 	f.Bind(to, uncached, context)
+	f.Expect(output)
 	if phase >= phaseDispatched {
 		f.Dispatch(now, uncached)
 	}
@@ -173,6 +198,7 @@ func (f *Flight) End(now time.Time) {
 	}
 	f.load.requests.Add(-1)
 	f.load.context.Add(-f.context)
+	f.load.output.Add(-f.output)
 	f.phase = phaseEnded
 }
 
@@ -184,59 +210,3 @@ func (f *Flight) Context() int64 { return f.context }
 
 // Uncached is the current estimate of prompt tokens to prefill.
 func (f *Flight) Uncached() int64 { return f.uncached }
-
-// rateMeter learns an endpoint's prefill speed: uncached tokens that produced a
-// first token, over the time in which any were outstanding. Both sums decay, so
-// that the estimate follows the last rateWindow tokens or so.
-type rateMeter struct {
-	cached  atomicFloat
-	mu      sync.Mutex
-	pending int       // requests between dispatch and first token
-	since   time.Time // start of the busy span not yet added to seconds
-	tokens  float64
-	seconds float64
-}
-
-const (
-	rateWindow     = 400_000 // tokens
-	rateMinTokens  = 32_768  // before the estimate is used
-	rateMinSeconds = 0.5
-)
-
-func (r *rateMeter) dispatched(now time.Time) {
-	r.mu.Lock()
-	if r.pending == 0 {
-		r.since = now
-	}
-	r.pending++
-	r.mu.Unlock()
-}
-
-func (r *rateMeter) finished(now time.Time, tokens int64, served bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.pending == 0 {
-		return
-	}
-	r.pending--
-	if d := now.Sub(r.since).Seconds(); d > 0 {
-		if served {
-			r.seconds += d
-			r.since = now
-		}
-	}
-	if !served {
-		return
-	}
-	r.tokens += float64(tokens)
-	if r.tokens > rateWindow {
-		k := rateWindow / r.tokens
-		r.tokens *= k
-		r.seconds *= k
-	}
-	if r.tokens >= rateMinTokens && r.seconds >= rateMinSeconds {
-		r.cached.store(r.tokens / r.seconds)
-	}
-}
-
-func (r *rateMeter) value() float64 { return r.cached.load() }

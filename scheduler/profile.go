@@ -27,6 +27,7 @@ func (p *Profile) Name() string { return p.name }
 // Schedule implements Policy.
 func (p *Profile) Schedule(c *Cycle) []int32 {
 	n := c.Snapshot.Len()
+	c.Profile = p.name
 	for _, f := range p.filters {
 		var before []int32
 		if c.Explain != nil {

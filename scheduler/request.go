@@ -1,6 +1,10 @@
 package scheduler
 
-import "github.com/fairway-ai/fairway/scheduler/prefix"
+import (
+	"time"
+
+	"github.com/fairway-ai/fairway/scheduler/prefix"
+)
 
 // Request is what a decision needs to know of a request.
 type Request struct {
@@ -12,6 +16,10 @@ type Request struct {
 	PromptTokens int64
 	// MaxOutputTokens is the client's bound on the answer; 0 when it set none.
 	MaxOutputTokens int64
+	// Images counts the parts of the prompt that are not text: images, audio, documents.
+	Images int
+	// Now is the time of the decision.
+	Now time.Time
 	// Blocks is the prompt as chained block hashes, first block first. A last
 	// partial block is not part of it.
 	Blocks []prefix.Block

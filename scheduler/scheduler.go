@@ -16,6 +16,8 @@ var (
 	ErrSubset = errors.New("no ready endpoint is in the requested subset")
 	// ErrFiltered means that filters rejected every candidate.
 	ErrFiltered = errors.New("every ready endpoint was filtered out")
+	// ErrProfile means that the request names a profile that there is not: 400.
+	ErrProfile = errors.New("the request names a scheduling profile that does not exist")
 )
 
 // Decision is the outcome of one scheduling cycle.
@@ -25,6 +27,22 @@ type Decision struct {
 	// Cached is the prompt tokens the picked endpoint is expected to have cached,
 	// Uncached the rest of the prompt.
 	Cached, Uncached int64
+	// Prefill are the endpoints, best first, of which the first processes the prompt
+	// for the picked one, and PrefillUncached is the prompt tokens that it has not
+	// cached. Empty when the picked endpoint processes the prompt itself.
+	Prefill         []int32
+	PrefillUncached int64
+	// Encode are the endpoints that encode the prompt's images for the others.
+	Encode []int32
+	// Staged is true when the policy picks for each stage of a request, whichever it
+	// picked for here.
+	Staged bool
+	// Port, when not 0, is the port at which the gateway reaches the picked endpoint,
+	// whose own port is then that of one rank behind it.
+	Port int
+	// Output is the estimated length of the answer in tokens, where the policy counts
+	// answers as in flight; else 0.
+	Output int64
 }
 
 // Scheduler runs a policy over snapshots. It is safe for concurrent use.
@@ -47,6 +65,7 @@ func (s *Scheduler) Policy() Policy { return s.policy }
 func (s *Scheduler) Schedule(req *Request, snap *Snapshot, dec *Decision, ex *Explanation) error {
 	dec.Ranked = dec.Ranked[:0]
 	dec.Cached, dec.Uncached = 0, req.PromptTokens
+	dec.Prefill, dec.Encode, dec.PrefillUncached, dec.Port, dec.Output, dec.Staged = dec.Prefill[:0], dec.Encode[:0], 0, 0, 0, false
 	if snap.Len() == 0 {
 		if ex != nil {
 			ex.Reset()
@@ -60,12 +79,21 @@ func (s *Scheduler) Schedule(req *Request, snap *Snapshot, dec *Decision, ex *Ex
 		return ErrSubset
 	}
 	ranked := s.policy.Schedule(c)
+	if c.refused != nil {
+		return c.refused
+	}
 	if len(ranked) == 0 {
 		return ErrFiltered
 	}
 	dec.Ranked = append(dec.Ranked, ranked...)
 	dec.Cached = min(int64(c.Cached[ranked[0]]), req.PromptTokens)
 	dec.Uncached = req.PromptTokens - dec.Cached
+	dec.Encode = append(dec.Encode, c.Encode...)
+	dec.Port, dec.Output, dec.Staged = c.Port, c.Output, len(c.eligible) > 0
+	if len(c.Prefill) > 0 {
+		dec.Prefill = append(dec.Prefill, c.Prefill...)
+		dec.PrefillUncached = c.Uncached(c.Prefill[0])
+	}
 	if ex != nil {
 		ex.end(dec)
 	}

@@ -45,6 +45,17 @@ type Metrics struct {
 	MaxLoRA int32
 	// ActiveLoRA and WaitingLoRA name adapters with running and queued requests.
 	ActiveLoRA, WaitingLoRA []string
+	// Custom are the metrics that a configuration asks for besides, in an order of its
+	// own; NaN where the engine does not say.
+	Custom []float64
+}
+
+// CustomValue is the custom metric at a place, and whether the engine says it.
+func (m *Metrics) CustomValue(at int) (v float64, ok bool) {
+	if at >= len(m.Custom) || math.IsNaN(m.Custom[at]) {
+		return 0, false
+	}
+	return m.Custom[at], true
 }
 
 // Snapshot is everything a decision reads about a pool. It is immutable after

@@ -8,7 +8,10 @@ import (
 	"github.com/fairway-ai/fairway/scheduler"
 	"github.com/fairway-ai/fairway/scheduler/filter"
 	"github.com/fairway-ai/fairway/scheduler/picker"
+	"github.com/fairway-ai/fairway/scheduler/profile"
 	"github.com/fairway-ai/fairway/scheduler/scorer"
+	"github.com/fairway-ai/fairway/scheduler/session"
+	"github.com/fairway-ai/fairway/scheduler/topology"
 )
 
 // args are a command's words: positional ones, and key=value ones by key.
@@ -60,11 +63,15 @@ func list(s string) []string {
 
 // profile PLUGIN[*WEIGHT]... [max=N] [label=k:v]
 func (a args) profile() scheduler.Policy {
+	return a.profileOf("profile", a.words[1:])
+}
+
+func (a args) profileOf(name string, plugins []string) *scheduler.Profile {
 	var filters []scheduler.Filter
 	var scorers []scheduler.Weighted
 	params := picker.Parameters{MaxNumOfEndpoints: int(a.int("max", 3))}
 	var pick scheduler.Picker = picker.NewMaxScore("", params)
-	for _, word := range a.words[1:] {
+	for _, word := range plugins {
 		typ, times, _ := strings.Cut(word, "*")
 		weight := 1.0
 		if times != "" {
@@ -81,15 +88,92 @@ func (a args) profile() scheduler.Policy {
 			filters = append(filters, filter.NewDecode(""))
 		case filter.PrefillType:
 			filters = append(filters, filter.NewPrefill(""))
+		case filter.EncodeType:
+			filters = append(filters, filter.NewEncode(""))
+		case filter.UtilizationType, filter.PrefixAffinityType, filter.SessionAffinityType, filter.AttributeType, filter.TopologyType:
+			filters = append(filters, a.filter(typ))
 		case picker.RandomType:
 			pick = picker.NewRandom("", params)
 		case picker.WeightedRandomType:
 			pick = picker.NewWeightedRandom("", params)
 		default:
-			scorers = append(scorers, scheduler.Weighted{Scorer: a.scorer(typ), Weight: float32(weight)})
+			s := a.scorer(typ)
+			if f, ok := s.(scheduler.Filter); ok {
+				filters = append(filters, f)
+			}
+			scorers = append(scorers, scheduler.Weighted{Scorer: s, Weight: float32(weight)})
 		}
 	}
-	return scheduler.NewProfile("profile", filters, scorers, pick)
+	return scheduler.NewProfile(name, filters, scorers, pick)
+}
+
+// disagg decode=PLUGIN,... [prefill=PLUGIN,...] [encode=PLUGIN,...]
+// [decider=TOKENS|always] [images=yes] [order=prefill-first] [port=N]
+func (a args) disagg() scheduler.Policy {
+	s := profile.Stages{
+		Decode: a.profileOf("decode", list(a.named["decode"])), Port: int(a.int("port", 0)),
+		PrefillFirst: a.named["order"] == "prefill-first",
+	}
+	if p, ok := a.named["prefill"]; ok {
+		s.Prefill = a.profileOf("prefill", list(p))
+	}
+	if p, ok := a.named["encode"]; ok {
+		s.Encode = a.profileOf("encode", list(p))
+	}
+	switch d := a.named["decider"]; d {
+	case "":
+	case "always":
+		s.PrefillIf = profile.NewAlways("")
+	default:
+		s.PrefillIf = profile.NewPrefixBased("", profile.PrefixBasedParameters{
+			NonCachedTokens: a.int("decider", 0), PromptTokens: a.int("prompt", 0),
+		})
+	}
+	if a.named["images"] != "" {
+		s.EncodeIf = profile.NewAlwaysMultimodal("")
+	}
+	return profile.NewDisagg("", s)
+}
+
+// by-header NAME:PLUGIN,... NAME:PLUGIN,... [default=NAME]
+func (a args) byHeader() scheduler.Policy {
+	var profiles []*scheduler.Profile
+	for _, word := range a.words[1:] {
+		name, plugins, _ := strings.Cut(word, ":")
+		profiles = append(profiles, a.profileOf(name, list(plugins)))
+	}
+	p := profile.DefaultHeaderParameters()
+	if d := a.named["default"]; d != "" {
+		p.DefaultProfile = d
+	}
+	return profile.NewByHeader("", p, profiles)
+}
+
+// filter makes a filter with parameters: [max-waiting=N] [fallback=yes] [penalty-ms=N]
+// [session=STRATEGY] [top=N] [near=LEVEL].
+func (a args) filter(typ string) scheduler.Filter {
+	switch typ {
+	case filter.UtilizationType:
+		most := float64(a.int("max-waiting", 0))
+		return filter.NewUtilization("", filter.UtilizationParameters{
+			Conditions:      []filter.Condition{{Metric: filter.WaitingQueue, MaxValue: &most}},
+			FallbackOnEmpty: a.named["fallback"] != "",
+		})
+	case filter.PrefixAffinityType:
+		p := filter.DefaultPrefixAffinityParameters()
+		p.MaxTTFTPenaltyMs = float64(a.int("penalty-ms", 18_000))
+		return filter.NewPrefixAffinity("", p)
+	case filter.SessionAffinityType:
+		return filter.NewSessionAffinity("", session.New(session.Parameters{Strategy: a.named["session"]}, 0))
+	case filter.AttributeType:
+		p := filter.AttributeParameters{Attribute: "first", Algorithm: filter.AttributeAlgorithm{Type: "topK"}}
+		p.Algorithm.TopK = &struct {
+			K              int   `json:"k"`
+			HigherIsBetter *bool `json:"higherIsBetter"`
+		}{K: int(a.int("top", 1))}
+		return filter.NewAttribute("", p, 0)
+	}
+	return filter.NewTopology("", filter.TopologyParameters{MinAffinity: a.named["near"]}, topology.DefaultLabels())
 }
 
 func (a args) scorer(typ string) scheduler.Scorer {
@@ -111,7 +195,19 @@ func (a args) scorer(typ string) scheduler.Scorer {
 	case scorer.LoRAAffinityType:
 		return scorer.NewLoRAAffinity("")
 	case scorer.SessionAffinityType:
-		return scorer.NewSessionAffinity("")
+		return scorer.NewSessionAffinity("", session.New(session.Parameters{Strategy: a.named["session"]}, 0))
+	case scorer.ContextLengthType:
+		p := scorer.DefaultContextLengthParameters()
+		p.EnableFiltering = a.named["filtering"] != ""
+		return scorer.NewContextLength("", p)
+	case scorer.HeaderLabelType:
+		return scorer.NewHeaderLabel("", scorer.HeaderLabelParameters{HeaderName: "x-zone", LabelKey: a.named["label"]})
+	case scorer.AttributeType:
+		p := scorer.AttributeParameters{AttributeKey: "first"}
+		p.Algorithm.Type = "linear_lower_is_better"
+		return scorer.NewAttribute("", p, 0)
+	case scorer.TopologyType:
+		return scorer.NewTopology("", topology.DefaultLabels())
 	case scorer.NoHitLRUType:
 		return scorer.NewNoHitLRU("", scorer.DefaultNoHitLRUParameters())
 	}

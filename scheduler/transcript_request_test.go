@@ -33,11 +33,22 @@ func (w *world) blocks(prompt string) []prefix.Block {
 }
 
 // request ID [prompt=...] [tokens=N] [model=M] [session=S] [subset=A,B|-] [seed=N]
-// decides where a request goes and prints why.
+// [images=N] [header=NAME:VALUE,...] decides where a request goes and prints why.
 func (w *world) request(a args) string {
 	id := a.word(1)
 	req := &scheduler.Request{
 		ID: id, Model: a.named["model"], Session: a.named["session"], Seed: uint64(a.int("seed", 1)),
+		Images: int(a.int("images", 0)), Now: w.now,
+	}
+	if h := list(a.named["header"]); len(h) > 0 {
+		req.Header = func(name string) string {
+			for _, kv := range h {
+				if k, v, _ := strings.Cut(kv, ":"); k == name {
+					return v
+				}
+			}
+			return ""
+		}
 	}
 	if p := a.named["prompt"]; p != "" {
 		req.Blocks = w.blocks(p)
@@ -67,9 +78,30 @@ func (w *world) request(a args) string {
 			names = append(names, snap.Endpoints[i].ID)
 		}
 		fmt.Fprintf(&out, "%s: %s  cached %d, uncached %d\n", ex.Policy, strings.Join(names, ", "), r.dec.Cached, r.dec.Uncached)
+		stages(&out, snap, &r.dec)
 	}
 	w.table(&out, snap, &ex)
 	return out.String()
+}
+
+// stages prints what a decision has besides the pick.
+func stages(out *strings.Builder, snap *scheduler.Snapshot, dec *scheduler.Decision) {
+	ids := func(list []int32) string {
+		var names []string
+		for _, i := range list {
+			names = append(names, snap.Endpoints[i].ID)
+		}
+		return strings.Join(names, ", ")
+	}
+	if len(dec.Prefill) > 0 {
+		fmt.Fprintf(out, "prefill: %s  uncached %d\n", ids(dec.Prefill), dec.PrefillUncached)
+	}
+	if len(dec.Encode) > 0 {
+		fmt.Fprintf(out, "encode: %s\n", ids(dec.Encode))
+	}
+	if dec.Port != 0 {
+		fmt.Fprintf(out, "port: %d\n", dec.Port)
+	}
 }
 
 // table prints the columns in which any endpoint has a value.
@@ -87,7 +119,11 @@ func (w *world) table(out *strings.Builder, snap *scheduler.Snapshot, ex *schedu
 	tw := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	fmt.Fprint(tw, "endpoint")
 	for _, c := range columns {
-		fmt.Fprintf(tw, "\t%s", c.Name)
+		name := c.Name
+		if c.Profile != "" {
+			name = c.Profile + "/" + name
+		}
+		fmt.Fprintf(tw, "\t%s", name)
 		if c.Kind == scheduler.Score || c.Kind == scheduler.Price {
 			fmt.Fprintf(tw, " ×%.4g", c.Weight)
 		}
@@ -96,11 +132,11 @@ func (w *world) table(out *strings.Builder, snap *scheduler.Snapshot, ex *schedu
 	reachable := slices.ContainsFunc(snap.Metrics, func(m scheduler.Metrics) bool { return !m.Unreachable })
 	for i := range snap.Endpoints {
 		fmt.Fprint(tw, snap.Endpoints[i].ID)
-		out := reachable && snap.Metrics[i].Unreachable
 		for _, c := range columns {
-			out = out || c.Kind == scheduler.Verdict && c.Values[i] != 1
-		}
-		for _, c := range columns {
+			out := reachable && snap.Metrics[i].Unreachable
+			for _, o := range columns {
+				out = out || o.Kind == scheduler.Verdict && o.Values[i] != 1 && (o.Profile == "" || o.Profile == c.Profile)
+			}
 			switch v := c.Values[i]; {
 			case v == scheduler.NotAsked, out && (c.Kind == scheduler.Price || c.Kind == scheduler.Total):
 				fmt.Fprint(tw, "\t-")

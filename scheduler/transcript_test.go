@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairway-ai/fairway/scheduler"
 	"github.com/fairway-ai/fairway/scheduler/prefix"
+	"github.com/fairway-ai/fairway/scheduler/profile"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what the transcripts produce into testdata")
@@ -118,6 +119,12 @@ func (w *world) run(line string) string {
 		w.use(scheduler.Priced{Alternatives: int(a.int("alternatives", 3))})
 	case "profile":
 		w.use(a.profile())
+	case "disagg":
+		w.use(a.disagg())
+	case "by-header":
+		w.use(a.byHeader())
+	case "data-parallel":
+		w.use(profile.NewDataParallel("", a.profileOf("profile", a.words[1:]), int(a.int("port", 0))))
 	case "request":
 		return w.request(a)
 	case "dispatch":
@@ -233,6 +240,12 @@ func (w *world) setMetrics(a args) {
 			m.ActiveLoRA = list(v)
 		case "queued":
 			m.WaitingLoRA = list(v)
+		case "custom":
+			f, err := strconv.ParseFloat(v, 64)
+			if err != nil {
+				w.t.Fatalf("%q: %v", a.line, err)
+			}
+			m.Custom = []float64{f}
 		case "unreachable":
 			m.Unreachable = v == "true"
 		case "unknown":

@@ -106,11 +106,14 @@ func Invalid(param, format string, args ...any) *Error {
 	}
 }
 
+// CodeMalformed is the code of [Malformed]'s errors.
+const CodeMalformed = "malformed_provider_response"
+
 // Malformed is a 502: the provider's answer could not be read.
 func Malformed(provider, format string, args ...any) *Error {
 	return &Error{
 		Status:  http.StatusBadGateway,
-		Code:    "malformed_provider_response",
+		Code:    CodeMalformed,
 		Message: fmt.Sprintf("the answer of %s could not be read: %s", provider, fmt.Sprintf(format, args...)),
 	}
 }

@@ -100,4 +100,6 @@ type OIDC struct {
 	Scopes       []string
 	// Audience is sent as the parameter "audience", if set.
 	Audience string
+	// Guard is set where whoever chose the issuer is not who runs this process.
+	Guard *Guard
 }

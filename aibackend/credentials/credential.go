@@ -54,7 +54,9 @@ type Deps struct {
 	Rand func() float64
 	// HTTPClient talks to identity providers. Its answers are read up to a bound.
 	HTTPClient *http.Client
-	Secrets    SecretReader
+	// Guarded talks to issuers under a Guard; the default keeps to it.
+	Guarded *http.Client
+	Secrets SecretReader
 	// Getenv reads an environment variable for Value.Env. The SDKs' default chains
 	// read the process's environment whatever this says.
 	Getenv func(string) string
@@ -97,6 +99,9 @@ func (d Deps) withDefaults() Deps {
 	if d.FetchTimeout <= 0 {
 		d.FetchTimeout = 30 * time.Second
 	}
-	d.HTTPClient = bounded(d.HTTPClient)
+	if d.Guarded == nil {
+		d.Guarded = newGuarded()
+	}
+	d.HTTPClient, d.Guarded = bounded(d.HTTPClient), bounded(d.Guarded)
 	return d
 }

@@ -70,19 +70,25 @@ func (id *identity) token(ctx context.Context, values []string) (string, *Error)
 // ask gets the token from the issuer. An answer with an ID token is preferred;
 // with the client credentials grant most issuers give an access token that is one.
 func (id *identity) ask(ctx context.Context, secret string) (string, *Error) {
-	o := id.c.OIDC
+	o, client := id.c.OIDC, id.d.HTTPClient
+	if o.Guard != nil {
+		client = id.d.Guarded
+	}
 	endpoint := o.TokenURL
 	if endpoint == "" {
 		var doc struct {
 			TokenEndpoint string `json:"token_endpoint"`
 		}
 		from := strings.TrimSuffix(o.Issuer, "/") + "/.well-known/openid-configuration"
-		if err := getJSON(ctx, id.d.HTTPClient, http.MethodGet, from, nil, nil, &doc); err != nil {
+		if err := getJSON(ctx, client, http.MethodGet, from, nil, nil, &doc); err != nil {
 			return "", err.about("the OIDC issuer's discovery document")
 		}
 		u, err := url.Parse(doc.TokenEndpoint)
 		if err != nil || u.Scheme != "https" || u.Host == "" {
 			return "", failf(ReasonTokenRequestFailed, "the OIDC issuer's discovery document names no https token endpoint")
+		}
+		if at, err := url.Parse(o.Issuer); err != nil || !o.Guard.admits(u.Hostname(), at.Hostname()) {
+			return "", failf(ReasonTokenRequestDenied, "the OIDC issuer's discovery document names a token endpoint within this cluster, which is not the issuer's host")
 		}
 		endpoint = doc.TokenEndpoint
 	}
@@ -98,7 +104,7 @@ func (id *identity) ask(ctx context.Context, secret string) (string, *Error) {
 		AccessToken string `json:"access_token"`
 	}
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
-	if err := getJSON(ctx, id.d.HTTPClient, http.MethodPost, endpoint, header, strings.NewReader(form.Encode()), &got); err != nil {
+	if err := getJSON(ctx, client, http.MethodPost, endpoint, header, strings.NewReader(form.Encode()), &got); err != nil {
 		return "", err.about("the OIDC issuer")
 	}
 	token := got.IDToken

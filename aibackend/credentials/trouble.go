@@ -33,6 +33,8 @@ func transportTrouble(err error) string {
 	switch {
 	case errors.Is(err, errAnswerTooLong):
 		return "the answer of " + host + " is longer than any token needs"
+	case errors.Is(err, errOwnNetwork):
+		return "the address of " + host + " is one of the gateway's own machine or link, where no issuer may be"
 	case errors.As(err, &dns):
 		return "the name of " + host + " cannot be resolved"
 	case errors.As(err, &authority), errors.As(err, &name), errors.As(err, &invalid), errors.As(err, &verify):

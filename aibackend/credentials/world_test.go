@@ -57,7 +57,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) deps() Deps {
 	return Deps{
-		Rand: func() float64 { return 0 }, HTTPClient: &http.Client{Transport: w}, Secrets: w, Name: "backend",
+		Rand: func() float64 { return 0 }, HTTPClient: &http.Client{Transport: w}, Guarded: &http.Client{Transport: w}, Secrets: w, Name: "backend",
 		Getenv: func(k string) string { w.mu.Lock(); defer w.mu.Unlock(); return w.env[k] },
 		Log:    slog.New(slog.NewTextHandler(lockedWriter{w}, nil)),
 	}

@@ -38,6 +38,7 @@ type AIBackendList struct {
 
 // AIBackendSpec says where the backend is and how to speak to it.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.destination.service) || !has(self.destination.service.endpointPicker) || !has(self.tls) || self.tls.mode == 'None'",message="tls: endpoints that a picker chooses are reached without TLS; remove it"
 // +kubebuilder:validation:XValidation:rule="self.destination.type != 'InferencePool' || !has(self.tls)",message="tls: pods of an InferencePool are reached without TLS; remove it"
 // +kubebuilder:validation:XValidation:rule="!has(self.credentials) || self.credentials.type != 'AWS' || self.schema.name in ['AWSBedrock','AWSAnthropic']",message="credentials: type AWS goes with schema AWSBedrock or AWSAnthropic"
 // +kubebuilder:validation:XValidation:rule="!has(self.credentials) || self.credentials.type != 'Azure' || self.schema.name == 'AzureOpenAI'",message="credentials: type Azure goes with schema AzureOpenAI"
@@ -169,14 +170,16 @@ type ServiceDestination struct {
 	// +kubebuilder:validation:Maximum=65535
 	// +required
 	Port int32 `json:"port"`
-	// EndpointPicker is a picker that chooses among the Service's endpoints, where
-	// there is no InferencePool.
+	// EndpointPicker is a picker that chooses among the Service's ready endpoints, where
+	// there is no InferencePool. They are reached without TLS then.
 	// +optional
 	EndpointPicker *EndpointPicker `json:"endpointPicker,omitempty"`
 }
 
 // EndpointPicker is a Service that speaks the endpoint picker protocol.
 type EndpointPicker struct {
+	// Name is the Service's. It is in the namespace of the Service whose endpoints it
+	// chooses; where that is not the AIBackend's own, the ReferenceGrant must allow both.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +required
@@ -186,7 +189,9 @@ type EndpointPicker struct {
 	// +kubebuilder:default=9002
 	// +optional
 	Port int32 `json:"port,omitempty"`
-	// FailureMode says what becomes of requests while the picker is down.
+	// FailureMode says what becomes of requests while the picker is down, or its Service
+	// is not there: FailOpen sends them to any endpoint, with FailClose the rule's next
+	// backend is tried, and without one the answer is 503.
 	// +kubebuilder:validation:Enum=FailOpen;FailClose
 	// +kubebuilder:default=FailClose
 	// +optional

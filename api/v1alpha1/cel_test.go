@@ -12,6 +12,7 @@ import (
 
 const (
 	openAI = "{schema: {name: OpenAI}, destination: {type: Hostname, hostname: {host: api.openai.com}}}"
+	access = "{targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: gw}, trust: {trustDomain: d, bundleRef: {name: b}}}"
 	oneTo  = "{rules: [{backendRefs: [{name: a}]}]}"
 )
 
@@ -20,6 +21,14 @@ const (
 var rules = []struct{ kind, spec, field, want string }{
 	{"AIBackend", "{}", "", ""},
 	{"AIRoute", "{}", "", ""},
+	{"AIAccessPolicy", "{}", "", ""},
+
+	{"AIAccessPolicy", "{targetRef: {kind: HTTPRoute}}", "spec.targetRef", "targetRef: must be a Gateway (group gateway.networking.k8s.io)"},
+	{"AIAccessPolicy", "{targetRef: {group: ''}}", "spec.targetRef", "targetRef: must be a Gateway (group gateway.networking.k8s.io)"},
+	{"AIAccessPolicy", "{targetRef: {sectionName: https}}", "", ""},
+	{"AIAccessPolicy", "{rules: [{identities: [{value: https://d/a}], models: [{value: a}]}]}", "spec.rules[0].identities[0]", "value: must begin with spiffe://"},
+	{"AIAccessPolicy", "{rules: [{identities: [{type: Prefix, value: spiffe://d/a}], models: [{value: a}]}]}", "spec.rules[0].identities[0]", "value: a prefix must end with /"},
+	{"AIAccessPolicy", "{rules: [{identities: [{type: Prefix, value: spiffe://d/a/}, {value: spiffe://d/a}, {type: RegularExpression, value: .*}], models: [{type: RegularExpression, value: .*}]}]}", "", ""},
 
 	// The destination is what its type says.
 	{"AIBackend", "{destination: {hostname: null}}", "spec.destination", "hostname: must be set for type Hostname, and only then"},
@@ -32,6 +41,9 @@ var rules = []struct{ kind, spec, field, want string }{
 	{"AIBackend", "{destination: {type: InferencePool, hostname: null, inferencePool: {name: a}}}", "", ""},
 
 	{"AIBackend", "{destination: {type: InferencePool, hostname: null, inferencePool: {name: a}}, tls: {}}", "spec", "tls: pods of an InferencePool are reached without TLS; remove it"},
+	{"AIBackend", "{destination: {type: Service, hostname: null, service: {name: a, port: 80, endpointPicker: {name: b}}}, tls: {}}", "spec", "tls: endpoints that a picker chooses are reached without TLS; remove it"},
+	{"AIBackend", "{destination: {type: Service, hostname: null, service: {name: a, port: 80, endpointPicker: {name: b}}}, tls: {mode: None}}", "", ""},
+	{"AIBackend", "{destination: {type: Service, hostname: null, service: {name: a, port: 80}}, tls: {}}", "", ""},
 	{"AIBackend", "{tls: {mode: None, caCertificateRefs: [{group: '', kind: Secret, name: a}]}}", "spec.tls", "caCertificateRefs: only mode Verify checks certificates"},
 	{"AIBackend", "{tls: {caCertificateRefs: [{group: '', kind: Secret, name: a}]}}", "", ""},
 
@@ -61,6 +73,31 @@ var rules = []struct{ kind, spec, field, want string }{
 	{"AIBackend", "{schema: {name: AzureOpenAI}, credentials: {type: Azure, azure: {clientID: a, secretRef: {name: a}}}}", "spec.credentials.azure", "azure: secretRef needs tenantID and clientID"},
 	{"AIBackend", "{schema: {name: AzureOpenAI}, credentials: {type: Azure, azure: {clientID: a, tenantID: b, secretRef: {name: a}}}}", "", ""},
 
+	{"AIBackend", "{schema: {name: AWSBedrock}, credentials: {type: AWS, aws: {region: a, oidc: {issuer: 'https://i.example.com', clientID: a, secretRef: {name: a}}}}}", "spec.credentials.aws", "aws: oidc needs roleARN, and goes without secretRef, profile, externalID and webIdentityTokenFile"},
+	{"AIBackend", "{schema: {name: AWSBedrock}, credentials: {type: AWS, aws: {region: a, roleARN: 'arn:aws:iam::123456789012:role/a', oidc: {issuer: 'https://i.example.com', clientID: a, secretRef: {name: a}}, secretRef: {name: a}}}}", "spec.credentials.aws", "aws: oidc needs roleARN, and goes without secretRef, profile, externalID and webIdentityTokenFile"},
+	{"AIBackend", "{schema: {name: AWSBedrock}, credentials: {type: AWS, aws: {region: a, roleARN: 'arn:aws:iam::123456789012:role/a', oidc: {issuer: 'https://i.example.com', clientID: a, secretRef: {name: a}}, profile: a}}}", "spec.credentials.aws", "aws: oidc needs roleARN, and goes without secretRef, profile, externalID and webIdentityTokenFile"},
+	{"AIBackend", "{schema: {name: AWSBedrock}, credentials: {type: AWS, aws: {region: a, roleARN: 'arn:aws:iam::123456789012:role/a', oidc: {issuer: 'https://i.example.com', clientID: a, secretRef: {name: a}}, externalID: a}}}", "spec.credentials.aws", "aws: oidc needs roleARN, and goes without secretRef, profile, externalID and webIdentityTokenFile"},
+	{"AIBackend", "{schema: {name: AWSBedrock}, credentials: {type: AWS, aws: {region: a, roleARN: 'arn:aws:iam::123456789012:role/a', oidc: {issuer: 'https://i.example.com', clientID: a, secretRef: {name: a}}, webIdentityTokenFile: /a}}}", "spec.credentials.aws", "aws: oidc needs roleARN, and goes without secretRef, profile, externalID and webIdentityTokenFile"},
+	{"AIBackend", "{schema: {name: AWSBedrock}, credentials: {type: AWS, aws: {region: a, roleARN: 'arn:aws:iam::123456789012:role/a', oidc: {issuer: 'https://i.example.com', clientID: a, secretRef: {name: a}}}}}", "", ""},
+	{"AIBackend", "{schema: {name: AzureOpenAI}, credentials: {type: Azure, azure: {clientID: a, oidc: {issuer: 'https://i.example.com', clientID: a, secretRef: {name: a}}}}}", "spec.credentials.azure", "azure: oidc needs tenantID and clientID, and goes without secretRef"},
+	{"AIBackend", "{schema: {name: AzureOpenAI}, credentials: {type: Azure, azure: {tenantID: a, oidc: {issuer: 'https://i.example.com', clientID: a, secretRef: {name: a}}}}}", "spec.credentials.azure", "azure: oidc needs tenantID and clientID, and goes without secretRef"},
+	{"AIBackend", "{schema: {name: AzureOpenAI}, credentials: {type: Azure, azure: {tenantID: a, clientID: b, secretRef: {name: a}, oidc: {issuer: 'https://i.example.com', clientID: a, secretRef: {name: a}}}}}", "spec.credentials.azure", "azure: oidc needs tenantID and clientID, and goes without secretRef"},
+	{"AIBackend", "{schema: {name: AzureOpenAI}, credentials: {type: Azure, azure: {tenantID: a, clientID: b, oidc: {issuer: 'https://i.example.com', clientID: a, secretRef: {name: a}}}}}", "", ""},
+	{"AIBackend", "{schema: {name: GCPVertexAI}, credentials: {type: GCP, gcp: {project: a, location: b, oidc: {issuer: 'https://i.example.com', clientID: a, secretRef: {name: a}}}}}", "spec.credentials.gcp", "gcp: oidc and workloadIdentityProvider go together, and without secretRef"},
+	{"AIBackend", "{schema: {name: GCPVertexAI}, credentials: {type: GCP, gcp: {project: a, location: b, workloadIdentityProvider: projects/1/locations/global/workloadIdentityPools/a/providers/b}}}", "spec.credentials.gcp", "gcp: oidc and workloadIdentityProvider go together, and without secretRef"},
+	{"AIBackend", "{schema: {name: GCPVertexAI}, credentials: {type: GCP, gcp: {project: a, location: b, workloadIdentityProvider: projects/1/locations/global/workloadIdentityPools/a/providers/b, secretRef: {name: a}, oidc: {issuer: 'https://i.example.com', clientID: a, secretRef: {name: a}}}}}", "spec.credentials.gcp", "gcp: oidc and workloadIdentityProvider go together, and without secretRef"},
+	{"AIBackend", "{schema: {name: GCPVertexAI}, credentials: {type: GCP, gcp: {project: a, location: b, workloadIdentityProvider: projects/1/locations/global/workloadIdentityPools/a/providers/b, oidc: {issuer: 'https://i.example.com', clientID: a, secretRef: {name: a}}}}}", "", ""},
+	{"AIBackend", "{schema: {name: AzureOpenAI}, credentials: {type: Azure, azure: {tenantID: a, clientID: b, oidc: {issuer: 'https://localhost', clientID: a, secretRef: {name: a}}}}}", "spec.credentials.azure.oidc", "issuer: must not be the gateway's own machine or link"},
+	{"AIBackend", "{schema: {name: AzureOpenAI}, credentials: {type: Azure, azure: {tenantID: a, clientID: b, oidc: {issuer: 'https://LOCALHOST:1/a', clientID: a, secretRef: {name: a}}}}}", "spec.credentials.azure.oidc", "issuer: must not be the gateway's own machine or link"},
+	{"AIBackend", "{schema: {name: AzureOpenAI}, credentials: {type: Azure, azure: {tenantID: a, clientID: b, oidc: {issuer: 'https://a.localhost/', clientID: a, secretRef: {name: a}}}}}", "spec.credentials.azure.oidc", "issuer: must not be the gateway's own machine or link"},
+	{"AIBackend", "{schema: {name: AzureOpenAI}, credentials: {type: Azure, azure: {tenantID: a, clientID: b, oidc: {issuer: 'https://127.0.0.1:8443', clientID: a, secretRef: {name: a}}}}}", "spec.credentials.azure.oidc", "issuer: must not be the gateway's own machine or link"},
+	{"AIBackend", "{schema: {name: AzureOpenAI}, credentials: {type: Azure, azure: {tenantID: a, clientID: b, oidc: {issuer: 'https://169.254.169.254/', clientID: a, secretRef: {name: a}}}}}", "spec.credentials.azure.oidc", "issuer: must not be the gateway's own machine or link"},
+	{"AIBackend", "{schema: {name: AzureOpenAI}, credentials: {type: Azure, azure: {tenantID: a, clientID: b, oidc: {issuer: 'https://0.0.0.0', clientID: a, secretRef: {name: a}}}}}", "spec.credentials.azure.oidc", "issuer: must not be the gateway's own machine or link"},
+	{"AIBackend", "{schema: {name: AzureOpenAI}, credentials: {type: Azure, azure: {tenantID: a, clientID: b, oidc: {issuer: 'https://0', clientID: a, secretRef: {name: a}}}}}", "spec.credentials.azure.oidc", "issuer: must not be the gateway's own machine or link"},
+	{"AIBackend", "{schema: {name: AzureOpenAI}, credentials: {type: Azure, azure: {tenantID: a, clientID: b, oidc: {issuer: 'https://127.example.com', clientID: a, secretRef: {name: a}}}}}", "", ""},
+	{"AIBackend", "{schema: {name: AzureOpenAI}, credentials: {type: Azure, azure: {tenantID: a, clientID: b, oidc: {issuer: 'https://localhost.example.com:8443/realms/a', clientID: a, secretRef: {name: a}}}}}", "", ""},
+	{"AIBackend", "{schema: {name: AzureOpenAI}, credentials: {type: Azure, azure: {tenantID: a, clientID: b, oidc: {issuer: 'https://10.0.0.1', clientID: a, secretRef: {name: a}}}}}", "", ""},
+
 	{"AIRoute", "{parentRefs: [{name: a, kind: Service}]}", "spec.parentRefs", "parentRefs: only Gateways can be parents"},
 	{"AIRoute", "{parentRefs: [{name: a, group: example.com}]}", "spec.parentRefs", "parentRefs: only Gateways can be parents"},
 	{"AIRoute", "{parentRefs: [{name: a, kind: Gateway, group: gateway.networking.k8s.io}, {name: b}, {name: a, namespace: other}]}", "", ""},
@@ -80,6 +117,20 @@ var rules = []struct{ kind, spec, field, want string }{
 	{"AIRoute", "{rules: [{costs: [{name: a, type: InputToken, cel: '1'}], backendRefs: [{name: a}]}]}", "spec.rules[0].costs[0]", "cel: must be set for type CEL, and only then"},
 	{"AIRoute", "{rules: [{costs: [{name: a, type: CEL, cel: '1'}, {name: b, type: TotalToken}], backendRefs: [{name: a}]}]}", "", ""},
 
+	{"AIRoute", "{rules: [{limits: [{type: Cost, max: 1, period: Hour}], backendRefs: [{name: a}]}]}", "spec.rules[0].limits[0]", "cost: must be set for type Cost, and only then"},
+	{"AIRoute", "{rules: [{costs: [{name: a, type: TotalToken}], limits: [{type: Requests, cost: a, max: 1, period: Hour}], backendRefs: [{name: a}]}]}", "spec.rules[0].limits[0]", "cost: must be set for type Cost, and only then"},
+	{"AIRoute", "{rules: [{limits: [{type: Cost, cost: a, max: 1, period: Hour}], backendRefs: [{name: a}]}]}", "spec.rules[0]", "limits: cost must name one of the rule's costs"},
+	{"AIRoute", "{rules: [{costs: [{name: a, type: TotalToken}], limits: [{type: Cost, cost: b, max: 1, period: Hour}], backendRefs: [{name: a}]}]}", "spec.rules[0]", "limits: cost must name one of the rule's costs"},
+	{"AIRoute", "{rules: [{costs: [{name: a, type: TotalToken}], limits: [{type: Cost, cost: a, max: 1, period: Hour}, {type: Requests, max: 5, period: 1s}], backendRefs: [{name: a}]}]}", "", ""},
+	{"AIRoute", "{rules: [{limits: [{type: Requests, max: 1, period: 31d}], backendRefs: [{name: a}]}]}", "spec.rules[0].limits[0].period", "period: must be at most 30d"},
+	{"AIRoute", "{rules: [{limits: [{type: Requests, max: 1, period: 721h}], backendRefs: [{name: a}]}]}", "spec.rules[0].limits[0].period", "period: must be at most 30d"},
+	{"AIRoute", "{rules: [{limits: [{type: Requests, max: 1, period: 43201m}], backendRefs: [{name: a}]}]}", "spec.rules[0].limits[0].period", "period: must be at most 30d"},
+	{"AIRoute", "{rules: [{limits: [{type: Requests, max: 1, period: 2592001s}], backendRefs: [{name: a}]}]}", "spec.rules[0].limits[0].period", "period: must be at most 30d"},
+	{"AIRoute", "{rules: [{limits: [{type: Requests, max: 1, period: 30d}, {type: Requests, max: 1, period: 720h}, {type: Requests, max: 1, period: Day}], backendRefs: [{name: a}]}]}", "", ""},
+	{"AIRoute", "{rules: [{limits: [{type: Requests, max: 1, period: Hour, per: {type: Header}}], backendRefs: [{name: a}]}]}", "spec.rules[0].limits[0].per", "header: must be set for type Header, and only then"},
+	{"AIRoute", "{rules: [{limits: [{type: Requests, max: 1, period: Hour, per: {type: User, header: x-a}}], backendRefs: [{name: a}]}]}", "spec.rules[0].limits[0].per", "header: must be set for type Header, and only then"},
+	{"AIRoute", "{rules: [{limits: [{type: Requests, max: 1, period: Hour, per: {type: Header, header: x-a}}, {type: Requests, max: 1, period: Hour, per: {type: SPIFFEID}}], backendRefs: [{name: a}]}]}", "", ""},
+
 	{"AIRoute", "{rules: [{matches: [{path: {value: v1}}], backendRefs: [{name: a}]}]}", "spec.rules[0].matches[0].path", "path: must begin with / and have only characters that paths have"},
 	{"AIRoute", "{rules: [{matches: [{path: {value: '/v1#a'}}], backendRefs: [{name: a}]}]}", "spec.rules[0].matches[0].path", "path: must begin with / and have only characters that paths have"},
 	{"AIRoute", "{rules: [{matches: [{path: {value: '/v1%2'}}], backendRefs: [{name: a}]}]}", "spec.rules[0].matches[0].path", "path: must begin with / and have only characters that paths have"},
@@ -92,7 +143,7 @@ var rules = []struct{ kind, spec, field, want string }{
 
 func TestRules(t *testing.T) {
 	c := startCluster(t)
-	base := map[string]map[string]any{"AIBackend": read(t, openAI), "AIRoute": read(t, oneTo)}
+	base := map[string]map[string]any{"AIBackend": read(t, openAI), "AIRoute": read(t, oneTo), "AIAccessPolicy": read(t, access)}
 	for _, tt := range rules {
 		causes := tryCreate(t, c, tt.kind, merge(base[tt.kind], read(t, tt.spec)))
 		switch {
@@ -111,7 +162,7 @@ func TestRulesAreTried(t *testing.T) {
 		refuses[tt.want] = true
 	}
 	paths, err := filepath.Glob(definitions + "/*.yaml")
-	if err != nil || len(paths) != 2 {
+	if err != nil || len(paths) != 3 {
 		t.Fatalf("%d definitions: %v", len(paths), err)
 	}
 	// The rules of Gateway API's own types begin in words of their own.

@@ -68,8 +68,42 @@ type APIKeyCredentials struct {
 	Prefix *string `json:"prefix,omitempty"`
 }
 
+// OIDC gets a token from an OpenID Connect issuer by the client credentials grant. The
+// cloud takes it in exchange for one of its own.
+//
+// +kubebuilder:validation:XValidation:rule="!self.issuer.matches('(?i)^https://(([^/:]*[.])?localhost|127[.][0-9.]*|0[0-9.]*|169[.]254[.][0-9.]*)[.]?([:/]|$)')",message="issuer: must not be the gateway's own machine or link"
+type OIDC struct {
+	// Issuer is its URL, with https; where tokens are given out is discovered there. A
+	// Service of the cluster is named in full, and if it is in another namespace, must
+	// allow it by a ReferenceGrant.
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:Pattern=`^https://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[-A-Za-z0-9._~/%]*)?$`
+	// +required
+	Issuer string `json:"issuer"`
+	// ClientID is the gateway's name at the issuer.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +required
+	ClientID string `json:"clientID"`
+	// SecretRef is the client's secret at the issuer; its key defaults to client-secret.
+	// +required
+	SecretRef SecretKey `json:"secretRef"`
+	// Scopes are asked for.
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=256
+	// +listType=set
+	// +optional
+	Scopes []string `json:"scopes,omitempty"`
+	// Audience is asked for, of issuers that have the parameter.
+	// +kubebuilder:validation:MaxLength=1024
+	// +optional
+	Audience string `json:"audience,omitempty"`
+}
+
 // AWSCredentials sign requests with Signature Version 4.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.oidc) || (has(self.roleARN) && !has(self.secretRef) && !has(self.webIdentityTokenFile) && !has(self.profile) && !has(self.externalID))",message="aws: oidc needs roleARN, and goes without secretRef, profile, externalID and webIdentityTokenFile"
 // +kubebuilder:validation:XValidation:rule="!(has(self.secretRef) && has(self.webIdentityTokenFile))",message="aws: set secretRef or webIdentityTokenFile, not both"
 // +kubebuilder:validation:XValidation:rule="!has(self.webIdentityTokenFile) || has(self.roleARN)",message="aws: webIdentityTokenFile needs roleARN"
 type AWSCredentials struct {
@@ -98,10 +132,14 @@ type AWSCredentials struct {
 	// +kubebuilder:validation:MaxLength=4096
 	// +optional
 	WebIdentityTokenFile string `json:"webIdentityTokenFile,omitempty"`
+	// OIDC gets the token with which the role is assumed.
+	// +optional
+	OIDC *OIDC `json:"oidc,omitempty"`
 }
 
 // AzureCredentials get a token from Entra ID.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.oidc) || (has(self.tenantID) && has(self.clientID) && !has(self.secretRef))",message="azure: oidc needs tenantID and clientID, and goes without secretRef"
 // +kubebuilder:validation:XValidation:rule="!has(self.secretRef) || (has(self.tenantID) && has(self.clientID))",message="azure: secretRef needs tenantID and clientID"
 type AzureCredentials struct {
 	// +kubebuilder:validation:MaxLength=64
@@ -111,12 +149,17 @@ type AzureCredentials struct {
 	// +optional
 	ClientID string `json:"clientID,omitempty"`
 	// SecretRef is the client's secret; its key defaults to client-secret. Without
-	// it, a workload or managed identity is used.
+	// it, and without oidc, a workload or managed identity is used.
 	// +optional
 	SecretRef *SecretKey `json:"secretRef,omitempty"`
+	// OIDC gets a token that a federated credential of the client trusts.
+	// +optional
+	OIDC *OIDC `json:"oidc,omitempty"`
 }
 
 // GCPCredentials get a token from Google Cloud.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.oidc) ? has(self.workloadIdentityProvider) && !has(self.secretRef) : !has(self.workloadIdentityProvider)",message="gcp: oidc and workloadIdentityProvider go together, and without secretRef"
 type GCPCredentials struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
@@ -127,11 +170,20 @@ type GCPCredentials struct {
 	// +kubebuilder:validation:MaxLength=64
 	// +required
 	Location string `json:"location"`
-	// SecretRef is a service account's key or a workload identity federation's
-	// configuration, as gcloud writes them; its key defaults to
-	// service_account.json. Without it, application default credentials are used.
+	// SecretRef is a service account's key or a user's credentials, as gcloud writes
+	// them; its key defaults to service_account.json. Without it, and without oidc,
+	// application default credentials are used.
 	// +optional
 	SecretRef *SecretKey `json:"secretRef,omitempty"`
+	// OIDC gets a token that a workload identity provider trusts.
+	// +optional
+	OIDC *OIDC `json:"oidc,omitempty"`
+	// WorkloadIdentityProvider is that provider's name in full:
+	// projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER.
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:Pattern=`^projects/[-a-z0-9.:]+/locations/global/workloadIdentityPools/[-a-z0-9]+/providers/[-a-z0-9]+$`
+	// +optional
+	WorkloadIdentityProvider string `json:"workloadIdentityProvider,omitempty"`
 	// Impersonate is a service account to act as.
 	// +kubebuilder:validation:MaxLength=256
 	// +optional

@@ -1,4 +1,4 @@
-// Package v1alpha1 holds Fairway's API types: AIRoute and AIBackend, Kubernetes
+// Package v1alpha1 holds Fairway's API types: AIRoute, AIBackend and AIAccessPolicy, Kubernetes
 // objects of group fairway.dev, and the file kind EndpointPickerConfig that Fairway
 // shares with llm-d, in every version llm-d has published.
 //

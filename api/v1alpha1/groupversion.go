@@ -6,15 +6,15 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// GroupName is the API group of AIRoute and AIBackend.
+// GroupName is the API group of AIRoute, AIBackend and AIAccessPolicy.
 const GroupName = "fairway.dev"
 
-// GroupVersion is the group and version of AIRoute and AIBackend.
+// GroupVersion is the group and version of AIRoute, AIBackend and AIAccessPolicy.
 var GroupVersion = schema.GroupVersion{Group: GroupName, Version: "v1alpha1"}
 
-// AddToScheme adds AIRoute and AIBackend to a scheme.
+// AddToScheme adds AIRoute, AIBackend and AIAccessPolicy to a scheme.
 func AddToScheme(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion, &AIRoute{}, &AIRouteList{}, &AIBackend{}, &AIBackendList{})
+	s.AddKnownTypes(GroupVersion, &AIRoute{}, &AIRouteList{}, &AIBackend{}, &AIBackendList{}, &AIAccessPolicy{}, &AIAccessPolicyList{})
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
 }

@@ -27,8 +27,14 @@ rules:
   fallback: {when: ["429"], attempts: 2, firstByteTimeout: 10s}
   timeouts: {request: 10s}
   costs: [{name: a, type: CEL, cel: "1"}]
+  limits: [{type: Cost, cost: a, max: 1, period: 1h, per: {type: Header, header: x-a}}]
   modelsOwnedBy: us
   modelsCreatedAt: "2025-01-02T03:04:05Z"
+`},
+	"AIAccessPolicy": {`
+targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: gw, sectionName: https}
+trust: {trustDomain: example.org, bundleRef: {kind: Secret, name: a, key: b}}
+rules: [{identities: [{type: RegularExpression, value: a}], models: [{type: Prefix, value: b}]}]
 `},
 	"AIBackend": {`
 schema: {name: OpenAI, version: "1", pathPrefix: /v1}
@@ -58,11 +64,39 @@ credentials: {type: Azure, azure: {tenantID: a, clientID: b, secretRef: {name: a
 schema: {name: GCPVertexAI}
 destination: {type: Hostname, hostname: {host: a}}
 credentials: {type: GCP, gcp: {project: a, location: b, secretRef: {name: a, key: b}, impersonate: c}}
+`, `
+schema: {name: GCPVertexAI}
+destination: {type: Hostname, hostname: {host: a}}
+credentials:
+  type: GCP
+  gcp:
+    project: a
+    location: b
+    workloadIdentityProvider: projects/1/locations/global/workloadIdentityPools/a/providers/b
+    oidc: {issuer: "https://a.example.com/x", clientID: a, secretRef: {name: a, key: b}, scopes: [a], audience: b}
+`, `
+schema: {name: AWSBedrock}
+destination: {type: Hostname, hostname: {host: a}}
+credentials:
+  type: AWS
+  aws:
+    region: a
+    roleARN: "arn:aws:iam::123456789012:role/a"
+    oidc: {issuer: "https://a.example.com:8443", clientID: a, secretRef: {name: a, key: b}, scopes: [a], audience: b}
+`, `
+schema: {name: AzureOpenAI}
+destination: {type: Hostname, hostname: {host: a}}
+credentials:
+  type: Azure
+  azure:
+    tenantID: a
+    clientID: b
+    oidc: {issuer: "https://a.example.com", clientID: a, secretRef: {name: a, key: b}, scopes: [a], audience: b}
 `},
 }
 
 // theirs are the fields whose types are Gateway API's, which tests them.
-var theirs = regexp.MustCompile(`^spec\.(parentRefs|hostnames|headers|tls\.caCertificateRefs|rules\.(timeouts|matches\.headers))\.`)
+var theirs = regexp.MustCompile(`^spec\.(parentRefs|hostnames|targetRef|headers|tls\.caCertificateRefs|rules\.(timeouts|matches\.headers))\.`)
 
 // A mistake is one value of a spec made wrong.
 type mistake struct{ limit, field, want string }
@@ -70,7 +104,7 @@ type mistake struct{ limit, field, want string }
 // specSchema is what a definition says of spec.
 func specSchema(t *testing.T, kind string) apiext.JSONSchemaProps {
 	t.Helper()
-	data, err := os.ReadFile(definitions + "/fairway.dev_" + strings.ToLower(kind) + "s.yaml")
+	data, err := os.ReadFile(definitions + "/fairway.dev_" + strings.Replace(strings.ToLower(kind)+"s", "policys", "policies", 1) + ".yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

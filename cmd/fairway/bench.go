@@ -46,6 +46,8 @@ type replayOptions struct {
 	mixed             bool
 	json              bool
 	plot              string
+	replicas          int
+	delay             time.Duration
 }
 
 func newReplayCommand() *cobra.Command {
@@ -64,7 +66,8 @@ input_length, output_length and hash_ids (512-token prefix blocks).
 Generated workloads, with --generate:
 ` + workload.Describe(),
 		Example: `  fairway bench replay --trace trace.jsonl --speed 2.5 --kv-blocks 596
-  fairway bench replay --generate agents --policy default,sticky --plot agents.svg`,
+  fairway bench replay --generate agents --policy default,sticky --plot agents.svg
+  fairway bench replay --generate agents --policy default --replicas 4 --staleness 50ms`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -82,6 +85,8 @@ Generated workloads, with --generate:
 	f.DurationVar(&o.staleness, "metrics-staleness", 50*time.Millisecond, "period of metric scrapes")
 	f.StringVar(&o.policies, "policy", "all", "comma-separated policies: all, or any of "+policyNames())
 	f.IntVar(&o.seeds, "seeds", 1, "replay with this many seeds and average")
+	f.IntVar(&o.replicas, "replicas", 1, "compare one replica of the router with this many that share what they do, and with as many that do not")
+	f.DurationVar(&o.delay, "staleness", 50*time.Millisecond, "how long after a decision the other replicas know of it")
 	f.BoolVar(&o.mixed, "mixed", false, "make every other server half as fast")
 	f.BoolVar(&o.json, "json", false, "print one JSON object per policy")
 	f.StringVar(&o.plot, "plot", "", "draw the results to an SVG `file`")
@@ -106,11 +111,14 @@ func (o *replayOptions) run(ctx context.Context, out, errOut io.Writer) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
+	if o.replicas > 1 {
+		return o.compareReplicas(ctx, policies, out, errOut)
+	}
 	var rows []replay.Summary
 	for _, speed := range o.speeds {
 		var table []replay.Summary
 		for _, p := range policies {
-			s, err := o.replay(ctx, p, speed, errOut)
+			s, err := o.replay(ctx, p, speed, replay.Config{}, errOut)
 			if err != nil {
 				return err
 			}
@@ -148,6 +156,12 @@ func (o *replayOptions) validate() error {
 		return fmt.Errorf("--kv-blocks %d: must be at least 1", o.blocks)
 	case o.requests < 1:
 		return fmt.Errorf("--requests %d: must be at least 1", o.requests)
+	case o.replicas < 1 || o.replicas > 64:
+		return fmt.Errorf("--replicas %d: must be 1 to 64", o.replicas)
+	case o.delay < 0:
+		return fmt.Errorf("--staleness %v: must not be negative", o.delay)
+	case o.replicas > 1 && o.plot != "":
+		return errors.New("--plot: cannot be combined with --replicas")
 	case o.staleness < 0:
 		return fmt.Errorf("--metrics-staleness %v: must not be negative", o.staleness)
 	}
@@ -177,7 +191,8 @@ func (o *replayOptions) load(seed uint64) (*workload.Workload, error) {
 	return w, nil
 }
 
-func (o *replayOptions) replay(ctx context.Context, p replay.Policy, speed float64, errOut io.Writer) (replay.Summary, error) {
+// replay runs a policy with every seed, on the routers that config has.
+func (o *replayOptions) replay(ctx context.Context, p replay.Policy, speed float64, config replay.Config, errOut io.Writer) (replay.Summary, error) {
 	var runs [][]replay.Sample
 	name := ""
 	for seed := uint64(1); seed <= uint64(o.seeds); seed++ {
@@ -186,10 +201,8 @@ func (o *replayOptions) replay(ctx context.Context, p replay.Policy, speed float
 			return replay.Summary{}, err
 		}
 		name = w.Name
-		config := replay.Config{
-			Engine: engine.Config{Blocks: o.blocks}, Endpoints: o.endpoints, Index: replay.IndexMode(o.index),
-			Staleness: o.staleness, Seed: seed, Progress: o.progress(errOut, p.Name, speed),
-		}
+		config.Engine, config.Endpoints, config.Index = engine.Config{Blocks: o.blocks}, o.endpoints, replay.IndexMode(o.index)
+		config.Staleness, config.Seed, config.Progress = o.staleness, seed, o.progress(errOut, p.Name, speed)
 		if o.mixed {
 			config.EngineOf = replay.HalfSpeed
 		}

@@ -18,16 +18,17 @@ import (
 func newConfigCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
-		Short: "Check and convert configuration files",
+		Short: "Check, explain and convert configuration files",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newConfigValidateCommand(), newConfigConvertCommand())
+	cmd.AddCommand(newConfigValidateCommand(), newConfigExplainCommand(), newConfigConvertCommand())
 	return cmd
 }
 
 func newConfigValidateCommand() *cobra.Command {
-	return &cobra.Command{
+	var experimental bool
+	cmd := &cobra.Command{
 		Use:   "validate FILE...",
 		Short: "Explain every mistake in configuration files",
 		Long: `Check files as run and epp would read them: an EndpointPickerConfig, or AIRoute,
@@ -39,7 +40,7 @@ fail the check. - reads an EndpointPickerConfig from standard input.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			bad := 0
 			for _, name := range args {
-				warnings, err := validateFile(cmd.Context(), name, cmd.InOrStdin())
+				warnings, err := validateFile(cmd.Context(), name, cmd.InOrStdin(), config.Options{Experimental: experimental})
 				for _, w := range warnings {
 					fmt.Fprintf(cmd.OutOrStdout(), "warning: %s\n", w)
 				}
@@ -56,10 +57,38 @@ fail the check. - reads an EndpointPickerConfig from standard input.`,
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&experimental, experimentalFlag, false, experimentalUsage)
+	return cmd
 }
 
 // validateFile checks one file, of whichever kind it is.
-func validateFile(ctx context.Context, name string, stdin io.Reader) (warnings []string, err error) {
+func validateFile(ctx context.Context, name string, stdin io.Reader, o config.Options) (warnings []string, err error) {
+	data, err := readNamed(name, stdin)
+	if err != nil {
+		return nil, err
+	}
+	if name != "-" && !isPickerConfig(data) {
+		c, err := loaderFor(name, data).Load(ctx, name)
+		if err == nil {
+			err = resolveAI(c)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return c.Warnings, nil
+	}
+	_, found, err := o.Load(data)
+	for _, w := range found {
+		warnings = append(warnings, name+": "+w.String())
+	}
+	if err != nil {
+		return warnings, fmt.Errorf("%s: %w", name, err)
+	}
+	return warnings, nil
+}
+
+// readNamed reads a file, or standard input by the name -.
+func readNamed(name string, stdin io.Reader) ([]byte, error) {
 	in := stdin
 	if name != "-" {
 		f, err := os.Open(name)
@@ -76,24 +105,7 @@ func validateFile(ctx context.Context, name string, stdin io.Reader) (warnings [
 	if len(data) > file.MaxSize {
 		return nil, fmt.Errorf("%s: is longer than %d bytes", name, file.MaxSize)
 	}
-	if name != "-" && !isPickerConfig(data) {
-		c, err := fileLoader().Load(ctx, name)
-		if err == nil {
-			err = resolveAI(c)
-		}
-		if err != nil {
-			return nil, err
-		}
-		return c.Warnings, nil
-	}
-	_, found, err := config.Load(data)
-	for _, w := range found {
-		warnings = append(warnings, name+": "+w.String())
-	}
-	if err != nil {
-		return warnings, fmt.Errorf("%s: %w", name, err)
-	}
-	return warnings, nil
+	return data, nil
 }
 
 // isPickerConfig reports whether the first document looks like an

@@ -37,7 +37,7 @@ func TestPluginTypesAreDocumented(t *testing.T) {
 	refused, _, _ := strings.Cut(doc, "\nA type in neither list")
 	typ := regexp.MustCompile("`([a-z0-9]+(?:-[a-z0-9]+)+|tokenizer)`")
 	load := func(name string) string {
-		_, _, err := config.Load([]byte("plugins: [{type: " + name + "}]"))
+		_, _, err := config.Options{Experimental: true}.Load([]byte("plugins: [{type: " + name + "}]"))
 		if err == nil {
 			return ""
 		}

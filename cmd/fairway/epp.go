@@ -18,6 +18,7 @@ import (
 	"github.com/fairway-ai/fairway/epp"
 	"github.com/fairway-ai/fairway/epp/explain"
 	"github.com/fairway-ai/fairway/epp/metrics"
+	"github.com/fairway-ai/fairway/epp/objectives"
 	"github.com/fairway-ai/fairway/epp/tracing"
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/pool/file"
@@ -78,14 +79,17 @@ func runEPP(ctx context.Context, f *eppFlags, log *slog.Logger) (err error) {
 	var pools *file.Config
 	var apiServer *rest.Config
 	if config.endpoints != "" {
-		pools, err = file.Load(ctx, config.endpoints)
+		pools, err = objectivesLoader().Load(ctx, config.endpoints)
 	} else {
 		apiServer, err = restConfig(f.cluster.kubeconfig)
 	}
 	if err != nil {
 		return err
 	}
-	m := metrics.New(metrics.Options{Legacy: f.legacyMetrics, Commit: commit(), BuildRef: version, Process: true})
+	m := metrics.New(metrics.Options{
+		PoolInterval: f.more.poolMetrics, NoStreams: !f.more.streamMetrics,
+		Legacy: f.legacyMetrics, Commit: commit(), BuildRef: version, Process: true,
+	})
 	ring := explain.NewRing(0)
 	tracer, err := f.tracer(ctx, log)
 	if err != nil {
@@ -98,9 +102,11 @@ func runEPP(ctx context.Context, f *eppFlags, log *slog.Logger) (err error) {
 			log.Warn("spans were lost at the end", "error", e)
 		}
 	}()
+	known := &objectives.Store{}
 	picker, err := epp.New(epp.Options{
+		Priority: known.Priority, Rewrite: known.Rewrite,
 		Hold: true, MaxHold: f.maxHold, Metrics: m, Explain: ring, ExplainHeader: f.explainHeader,
-		EmitScores: f.emitScores, SessionHeader: config.sessionHeader, ServedHeader: config.servedHeader, IgnoreSubset: f.ignoreSubset,
+		EmitScores: f.emitScores, ServedHeader: config.servedHeader, IgnoreSubset: f.ignoreSubset,
 		Tracer: tracer, Log: log,
 	})
 	if err != nil {
@@ -110,12 +116,20 @@ func runEPP(ctx context.Context, f *eppFlags, log *slog.Logger) (err error) {
 		Picker: picker, Policy: config.policy, Log: log,
 		Pool: config.pool,
 	})
+	reload := newReloader(f, config, set, picker, f.parseChanged, m.Registry(), log)
+	if reload != nil {
+		reload.event = podEvents(apiServer, log)
+	}
 	apply := func(c *file.Config) error {
 		for _, w := range c.Warnings {
 			log.Warn(w)
 		}
 		f.namePool(c)
-		return set.Apply(c)
+		if err := set.Apply(c); err != nil {
+			return err
+		}
+		setObjectives(known, c)
+		return nil
 	}
 	if pools != nil {
 		if err := apply(pools); err != nil {
@@ -126,24 +140,31 @@ func runEPP(ctx context.Context, f *eppFlags, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	server, err := epp.NewServer(f.serverOptions(config, picker, m, ring, tc, log))
+	serving := f.serverOptions(config, picker, m, ring, tc, log)
+	if err := f.more.serveMetrics(&serving, f.metricsAuth, apiServer, f.cluster.kubeconfig, log); err != nil {
+		return err
+	}
+	server, err := epp.NewServer(serving)
 	if err != nil {
 		return err
 	}
 	if pools != nil {
 		server.SetReady(true)
-		return serveEPP(ctx, server, set, config, nil, apply, log)
+		return serveEPP(ctx, server, set, config, nil, reload, apply, log)
 	}
 	cluster, err := newFollower(&f.cluster, apiServer, set, server, log)
+	if err == nil {
+		cluster.beside, err = followObjectives(known, apiServer, &f.cluster, log)
+	}
 	if err != nil {
 		return errors.Join(err, server.Close())
 	}
-	return serveEPP(ctx, server, set, config, cluster, apply, log)
+	return serveEPP(ctx, server, set, config, cluster, reload, apply, log)
 }
 
 // serveEPP runs the server, and around it, until its last request has ended, what
-// keeps the pools up to date: cluster, or without one the file.
-func serveEPP(ctx context.Context, server *epp.Server, set *epp.PoolSet, config *eppConfig, cluster *follower, apply func(*file.Config) error, log *slog.Logger) error {
+// keeps the pools up to date: cluster, or without one the file; and the policy: reload.
+func serveEPP(ctx context.Context, server *epp.Server, set *epp.PoolSet, config *eppConfig, cluster *follower, reload *reloader, apply func(*file.Config) error, log *slog.Logger) error {
 	around, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	serving, fail := context.WithCancel(ctx)
@@ -155,12 +176,13 @@ func serveEPP(ctx context.Context, server *epp.Server, set *epp.PoolSet, config 
 			return cluster.Run(around, ctx)
 		})
 	}
+	group.Go(func() error { return reload.run(around) })
 	if config.scrape {
 		group.Go(func() error { return set.Run(around) })
 	}
 	if config.watch {
 		group.Go(func() error {
-			return file.Watch(around, config.endpoints, func(c *file.Config, err error) {
+			return objectivesLoader().Watch(around, config.endpoints, func(c *file.Config, err error) {
 				if err == nil {
 					err = apply(c)
 				}
@@ -188,18 +210,20 @@ func (f *eppFlags) tracer(ctx context.Context, log *slog.Logger) (*tracing.Trace
 }
 
 // tls is nil unless --secure-serving is set.
-func (f *eppFlags) tls(log *slog.Logger) (*tls.Config, error) {
+func (f *eppFlags) tls(log *slog.Logger) (c *tls.Config, err error) {
 	switch {
 	case !f.secure:
 		return nil, nil
 	case f.certPath != "":
-		c, err := epp.FileTLS(f.certPath, f.certReload, log)
-		if err != nil {
+		if c, err = epp.FileTLS(f.certPath, f.certReload, log); err != nil {
 			return nil, fmt.Errorf("--cert-path: %w", err)
 		}
-		return c, nil
+	default:
+		if c, err = epp.SelfSignedTLS(time.Now()); err != nil {
+			return nil, err
+		}
 	}
-	return epp.SelfSignedTLS(time.Now())
+	return c, f.more.limit(c)
 }
 
 func (f *eppFlags) serverOptions(c *eppConfig, p *epp.Picker, m *metrics.Metrics, ring *explain.Ring, tc *tls.Config, log *slog.Logger) epp.ServerOptions {

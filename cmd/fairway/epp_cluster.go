@@ -53,6 +53,8 @@ type follower struct {
 	ready  *readiness
 	log    *slog.Logger
 	run    []func(context.Context) error
+	// beside runs, too; what it follows may be missing.
+	beside func(context.Context) error
 }
 
 // newFollower prepares what run does. It does not contact the cluster.
@@ -88,6 +90,9 @@ func (f *follower) Run(ctx, campaigning context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, run := range f.run {
 		group.Go(func() error { return run(ctx) })
+	}
+	if f.beside != nil {
+		group.Go(func() error { return f.beside(ctx) })
 	}
 	if f.flags.leaderElection {
 		elector, err := f.elector()

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/fairway-ai/fairway/epp/config"
+	"github.com/fairway-ai/fairway/epp/run"
 	"github.com/fairway-ai/fairway/extproc/scan"
 	"github.com/fairway-ai/fairway/pool"
-	"github.com/fairway-ai/fairway/pool/scrape"
 	"github.com/fairway-ai/fairway/scheduler"
 )
 
@@ -26,60 +26,74 @@ type eppConfig struct {
 	scrape bool
 	pool   pool.Options
 	scan   scan.Options
-	// sessionHeader is true when a scorer reads session tokens.
-	sessionHeader bool
 	// servedHeader is true when a conformance test wants to know what served.
 	servedHeader bool
 	warnings     []string
+	// data is the EndpointPickerConfig, from where it came from, and read what it says.
+	data []byte
+	from string
+	read *config.Config
 }
 
 // loadConfig reads the EndpointPickerConfig, when there is one. The flags that
 // name the endpoints, or were set at all, win over what it says.
 func (f *eppFlags) loadConfig() (*eppConfig, error) {
-	c, read, from, err := f.readPolicy()
+	c, err := f.readPolicy()
 	if err != nil {
 		return nil, err
 	}
-	switch {
+	return c, f.findEndpoints(c)
+}
+
+// findEndpoints says where the endpoints are.
+func (f *eppFlags) findEndpoints(c *eppConfig) error {
+	switch d := c.read.Discovery; {
 	case f.endpointsFile != "":
 		c.endpoints, c.watch = f.endpointsFile, true
 	case f.file != "":
 		c.endpoints, c.watch = f.file, true
-	case read.Discovery != nil:
-		c.endpoints, c.watch = read.Discovery.Path, read.Discovery.WatchFile
+	case d != nil:
+		c.endpoints, c.watch = d.Path, d.WatchFile
 		if errs := f.cluster.validate(true); len(errs) > 0 {
-			return nil, fmt.Errorf("%s: names a file of endpoints: %w", from, errors.Join(errs...))
+			return fmt.Errorf("%s: names a file of endpoints: %w", c.from, errors.Join(errs...))
 		}
 	case !f.cluster.used():
-		return nil, errNoEndpoints
+		return errNoEndpoints
 	}
-	return c, nil
+	return nil
 }
 
 // loadPolicy reads an EndpointPickerConfig that names no endpoints.
 func (f *eppFlags) loadPolicy() (*eppConfig, error) {
-	c, read, from, err := f.readPolicy()
+	c, err := f.readPolicy()
 	if err != nil {
 		return nil, err
 	}
-	if read.Discovery != nil {
-		return nil, fmt.Errorf("%s: names a file of endpoints, but they come from the cluster: remove the file-discovery plugin", from)
+	if c.read.Discovery != nil {
+		return nil, fmt.Errorf("%s: names a file of endpoints, but they come from the cluster: remove the file-discovery plugin", c.from)
 	}
 	return c, nil
 }
 
-// readPolicy reads what the configuration says of anything but endpoints; from says
-// where it came from.
-func (f *eppFlags) readPolicy() (c *eppConfig, read *config.Config, from string, err error) {
+// readPolicy reads what the configuration says of anything but endpoints.
+func (f *eppFlags) readPolicy() (*eppConfig, error) {
 	data, from, err := f.configData()
 	if err != nil {
-		return nil, nil, "", err
+		return nil, err
 	}
-	read, warnings, err := config.Load(data)
+	return f.parsePolicy(data, from)
+}
+
+// parsePolicy is readPolicy of a configuration that was read already.
+func (f *eppFlags) parsePolicy(data []byte, from string) (*eppConfig, error) {
+	read, warnings, err := f.options().Load(data)
 	if err != nil {
-		return nil, nil, "", fmt.Errorf("%s: %w", from, err)
+		return nil, fmt.Errorf("%s: %w", from, err)
 	}
-	c = &eppConfig{scrape: !read.Metrics.Disabled, sessionHeader: read.SessionHeader, servedHeader: read.ServedHeader}
+	c := &eppConfig{
+		data: data, from: from, read: read,
+		scrape: !read.Metrics.Disabled, servedHeader: read.ServedHeader,
+	}
 	for _, w := range warnings {
 		c.warnings = append(c.warnings, from+": "+w.String())
 	}
@@ -88,7 +102,7 @@ func (f *eppFlags) readPolicy() (c *eppConfig, read *config.Config, from string,
 		c.policy = func() scheduler.Policy {
 			// Read anew, since policies may remember and pools must not share that.
 			// What could be loaded once can be loaded again.
-			again, _, err := config.Load(data)
+			again, _, err := f.options().Load(data)
 			if err != nil {
 				panic(err)
 			}
@@ -98,12 +112,16 @@ func (f *eppFlags) readPolicy() (c *eppConfig, read *config.Config, from string,
 	if read.Saturation != nil {
 		warn("the saturation detector has no effect: it sheds requests of negative priority, and here all have priority 0")
 	}
-	c.scan = scanOptions(&read.Prefix, warn)
-	c.pool, err = f.poolOptions(&read.Metrics)
-	if err != nil {
-		return nil, nil, "", fmt.Errorf("%s: %w", from, err)
+	c.scan = run.ScanOptions(&read.Prefix, warn)
+	source := read.Metrics // the flags' part of it is not the file's
+	f.more.metrics(&source, warn)
+	if err := source.Source.Validate(); err != nil {
+		return nil, fmt.Errorf("%s: metrics: %w", from, err)
 	}
-	return c, read, from, nil
+	if c.pool, err = f.poolOptions(&source); err != nil {
+		return nil, fmt.Errorf("%s: %w", from, err)
+	}
+	return c, nil
 }
 
 // configData is the EndpointPickerConfig and where it came from; no data when
@@ -115,74 +133,32 @@ func (f *eppFlags) configData() (data []byte, from string, err error) {
 	case f.configFile == "":
 		return nil, "", nil
 	}
-	r, err := os.Open(f.configFile)
-	if err != nil {
-		return nil, "", fmt.Errorf("--config-file: %w", err)
-	}
-	defer func() { _ = r.Close() }()
-	data, err = io.ReadAll(io.LimitReader(r, config.MaxSize+1))
-	if err != nil {
+	if data, err = readConfigFile(f.configFile); err != nil {
 		return nil, "", fmt.Errorf("--config-file: %w", err)
 	}
 	return data, f.configFile, nil
 }
 
-// scanOptions are the prompt blocks that an approx-prefix-cache-producer asks for.
-func scanOptions(p *config.ApproxPrefix, warn func(string)) scan.Options {
-	o := scan.Options{MaxBlocks: p.MaxPrefixBlocksToMatch}
-	if !p.AutoTune {
-		o.BlockBytes = p.BlockSizeTokens * scan.BytesPerToken
-		if p.LRUCapacityPerServer > 0 {
-			warn("lruCapacityPerServer has no effect: the capacity of an endpoint's cache is what its engine reports")
-		}
+// readConfigFile reads a file as far as config.Load needs it to say that it is too long.
+func readConfigFile(name string) ([]byte, error) {
+	r, err := os.Open(name)
+	if err != nil {
+		return nil, err
 	}
-	switch {
-	case p.MaxPrefixTokensToMatch == 0:
-	case o.BlockBytes > 0:
-		o.MaxBlocks = max(1, p.MaxPrefixTokensToMatch*scan.BytesPerToken/o.BlockBytes)
-	default:
-		warn("maxPrefixTokensToMatch has no effect together with autoTune: blocks have no fixed size then; use maxPrefixBlocksToMatch")
-	}
-	return o
+	defer func() { _ = r.Close() }()
+	return io.ReadAll(io.LimitReader(r, config.MaxSize+1))
 }
 
 // poolOptions say how the endpoints' metrics are read.
 func (f *eppFlags) poolOptions(m *config.Metrics) (pool.Options, error) {
-	o := pool.Options{Interval: f.refreshInterval, Staleness: f.staleness}
-	if d := m.Source.Interval.Duration; d > 0 && !f.refreshSet {
+	o, err := run.PoolOptions(m)
+	if d := o.Interval; d > 0 && !f.refreshSet {
 		o.Interval = max(d, minRefresh)
+	} else {
+		o.Interval = f.refreshInterval
 	}
-	client, err := scrape.NewClient(scrape.ClientOptions{
-		Scheme: m.Source.Scheme, Path: m.Source.Path, Port: m.Source.Port,
-		InsecureSkipVerify: m.Source.InsecureSkipVerify, CAFile: m.Source.CACertPath,
-		CertFile: m.Source.ClientCertPath, KeyFile: m.Source.ClientKeyPath,
-	})
-	if err != nil {
-		return o, fmt.Errorf("metrics-data-source: %w", err)
-	}
-	engines := scrape.EnginesOptions{Default: m.Engines.DefaultEngine, Label: m.Engines.EngineLabelKey, Mappings: map[string]scrape.Mapping{}}
-	for _, e := range m.Engines.EngineConfigs {
-		engines.Mappings[e.Name] = mapping(&e)
-	}
-	o.Scraper = client
-	if o.Engines, err = scrape.NewEngines(engines); err != nil {
-		return o, fmt.Errorf("core-metrics-extractor: %w", err)
-	}
-	return o, nil
-}
-
-// mapping is an engine's metrics in the shape of the scraper. Its cache info has
-// vLLM's labels.
-func mapping(e *config.EngineConfig) scrape.Mapping {
-	m := scrape.Mapping{Waiting: e.QueuedRequestsSpec, Running: e.RunningRequestsSpec, LoRA: e.LoRASpec}
-	if e.KVUsageSpec != "" {
-		m.KVUsage = []string{e.KVUsageSpec}
-	}
-	if e.CacheInfoSpec != "" {
-		m.BlockTokens, m.BlockTokensLabel = e.CacheInfoSpec, "block_size"
-		m.Blocks, m.BlocksLabel = e.CacheInfoSpec, "num_gpu_blocks"
-	}
-	return m
+	o.Staleness = f.staleness
+	return o, err
 }
 
 // minRefresh is the shortest --refresh-metrics-interval.

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/fairway-ai/fairway/epp"
+	"github.com/fairway-ai/fairway/epp/config"
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/internal/logs"
 )
@@ -32,11 +33,19 @@ type eppFlags struct {
 	drainTimeout, maxHold             time.Duration
 	emitScores, explainHeader         bool
 	ignoreSubset                      bool
+	experimental                      bool
+	more                              moreFlags
 	refreshSet                        bool // --refresh-metrics-interval was given
 	maxRecv                           int
 	maxBody                           int64
 	log                               logFlags
 }
+
+// experimentalFlag allows plugins that may still change.
+const (
+	experimentalFlag  = "allow-experimental-plugins"
+	experimentalUsage = "allow plugins of the configuration that may still change"
+)
 
 func (f *eppFlags) register(fs *pflag.FlagSet) {
 	fs.IntVar(&f.grpcPort, "grpc-port", 9002, "port that Envoy calls (ext_proc); 0 for none")
@@ -52,7 +61,7 @@ func (f *eppFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.certPath, "cert-path", "", "directory of tls.crt and tls.key")
 	fs.BoolVar(&f.certReload, "enable-cert-reload", false, "read --cert-path again when its files change")
 	fs.BoolVar(&f.healthChecking, "health-checking", false, "answer gRPC health checks on --grpc-port, too")
-	fs.BoolVar(&f.metricsAuth, "metrics-endpoint-auth", false, "accepted for llm-d's sake; only false is possible")
+	fs.BoolVar(&f.metricsAuth, "metrics-endpoint-auth", false, "ask the cluster (TokenReview, SubjectAccessReview) who may read --metrics-port, but for /healthz and /readyz")
 	fs.BoolVar(&f.pprof, "enable-pprof", false, "serve /debug/pprof on --metrics-port")
 	fs.BoolVar(&f.tracing, "tracing", false, "send OpenTelemetry spans where OTEL_EXPORTER_OTLP_ENDPOINT says")
 	fs.BoolVar(&f.legacyMetrics, "enable-legacy-metrics", false, "also export the inference_objective_*, inference_pool_* and inference_extension_* metrics")
@@ -63,11 +72,15 @@ func (f *eppFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.emitScores, "emit-endpoint-scores", false, "set x-gateway-destination-endpoint-scores on requests")
 	fs.BoolVar(&f.explainHeader, "explain-header", false, "answer x-fairway-explain: 1 with x-fairway-explanation")
 	fs.BoolVar(&f.ignoreSubset, "disable-endpoint-subset-filter", false, "ignore the subset of endpoints that the gateway allows")
+	fs.BoolVar(&f.experimental, experimentalFlag, false, experimentalUsage)
 	fs.IntVar(&f.maxRecv, "grpc-max-recv-msg-size", 0, "longest gRPC message accepted, in bytes; 0 follows --max-body-bytes")
 	fs.Int64Var(&f.maxBody, "max-body-bytes", extproc.DefaultMaxBodyBytes, "longest request body accepted, in bytes; longer ones are answered 413")
+	f.more.register(fs)
 	f.log.register(fs)
-	_ = fs.MarkHidden("metrics-endpoint-auth") // the flag was registered above
 }
+
+// options say what the configuration may use.
+func (f *eppFlags) options() config.Options { return config.Options{Experimental: f.experimental} }
 
 // validate reports everything that is wrong with the flags.
 func (f *eppFlags) validate(fs *pflag.FlagSet) error {
@@ -75,9 +88,7 @@ func (f *eppFlags) validate(fs *pflag.FlagSet) error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	errs = append(errs, f.cluster.validate(f.endpointsFile != "" || f.file != "")...)
-	if f.metricsAuth {
-		bad("--metrics-endpoint-auth: metrics requests are not authenticated; set it to false and keep --metrics-port away from strangers")
-	}
+	errs = append(errs, f.more.validate(fs, f)...)
 	for name, port := range map[string]int{"grpc-port": f.grpcPort, "grpc-health-port": f.healthPort, "metrics-port": f.metricsPort} {
 		if port < 0 || port > math.MaxUint16 {
 			bad("--%s: %d is not a port; use 1 to 65535, or 0 for none", name, port)

@@ -135,7 +135,6 @@ func TestEPPRefuses(t *testing.T) {
 		{"--ha-enable-leader-election", "where are the endpoints"},
 		{"--pool-name a --kubeconfig " + filepath.Join(dir, "none"), "cluster's configuration"},
 		{"--pools a/b --config-text " + strings.Join(strings.Fields(`{"kind":"EndpointPickerConfig","plugins":[{"type":"file-discovery","name":"f","parameters":{"path":"x"}}],"dataLayer":{"discovery":{"pluginRef":"f"}}}`), ""), "use only one"},
-		{"--metrics-endpoint-auth", "not authenticated"},
 		{"--grpc-port 70000", "not a port"},
 		{"--grpc-port 0", "--grpc-uds"},
 		{"--config-file a --config-text b", "set only one"},

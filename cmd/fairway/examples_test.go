@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/fairway-ai/fairway/epp/config"
 	"github.com/fairway-ai/fairway/pool/file"
 	"github.com/fairway-ai/fairway/sim/workload"
 )
@@ -63,7 +64,7 @@ func TestExampleTrace(t *testing.T) {
 func TestExampleProviders(t *testing.T) {
 	t.Setenv("OPENAI_API_KEY", "sk-one")
 	t.Setenv("ANTHROPIC_API_KEY", "sk-two")
-	warnings, err := validateFile(t.Context(), filepath.Join(examples, "providers.yaml"), nil)
+	warnings, err := validateFile(t.Context(), filepath.Join(examples, "providers.yaml"), nil, config.Options{})
 	if err != nil || len(warnings) > 0 {
 		t.Errorf("%v, warnings %q", err, warnings)
 	}

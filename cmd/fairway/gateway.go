@@ -25,8 +25,10 @@ type gatewayFlags struct {
 	o          cluster.Options
 	kubeconfig string
 	configFile string
-	logFormat  string
-	log        logs.Options
+	// experimental allows its plugins that may still change.
+	experimental bool
+	logFormat    string
+	log          logs.Options
 }
 
 func newGatewayCommand() *cobra.Command {
@@ -78,6 +80,7 @@ func (f *gatewayFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&o.TLS.Dir, "tls-dir", "", "`directory` of tls.crt, tls.key and ca.crt, read again when they change; instead of --tls-secret")
 	fs.BoolVar(&o.TLS.Insecure, "insecure", false, "serve without TLS; for development")
 	fs.StringVar(&f.configFile, "config-file", "", "EndpointPickerConfig `file` for the pools picked for here; without one, the default policy picks")
+	fs.BoolVar(&f.experimental, experimentalFlag, false, experimentalUsage)
 	fs.BoolVar(&o.LeaderElect, "leader-elect", true, "let one replica of several write status")
 	fs.DurationVar(&o.PickerTimeout, "picker-timeout", cluster.DefaultPickerTimeout, "longest wait for the answer of a pool's own picker")
 	fs.StringSliceVar(&o.MetadataNamespaces, "picker-metadata-namespaces", nil, "namespaces of dynamic metadata, besides envoy.lb, that pools' own pickers may set")

@@ -1,14 +1,16 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/fairway-ai/fairway/gateway/cluster"
 )
 
-// policy reads the EndpointPickerConfig for the pools that the gateway picks for.
+// policy reads the EndpointPickerConfig for the pools that the gateway picks for, and
+// has it followed.
 func (f *gatewayFlags) policy(o *cluster.Options) error {
-	e := eppFlags{configFile: f.configFile}
+	e := eppFlags{configFile: f.configFile, experimental: f.experimental}
 	c, err := e.loadPolicy()
 	if err != nil {
 		return fmt.Errorf("--config-file: %w", err)
@@ -16,8 +18,17 @@ func (f *gatewayFlags) policy(o *cluster.Options) error {
 	for _, w := range c.warnings {
 		o.Log.Warn(w)
 	}
-	o.Policy, o.Scan, o.SessionHeader = c.policy, c.scan, c.sessionHeader
+	o.Policy, o.Scan = c.policy, c.scan
 	o.Pool, o.Scrape = c.pool, c.scrape
 	o.Pool.Logger = o.Log
+	o.Follow = func(ctx context.Context, to cluster.Followed) error {
+		to.Picker.SetServedHeader(c.servedHeader)
+		parse := func(data []byte) (*eppConfig, error) { return e.parsePolicy(data, f.configFile) }
+		r := newReloader(&e, c, to.Pools, to.Picker, parse, to.Registry, o.Log)
+		if r != nil {
+			r.event = podEvents(o.Config, o.Log)
+		}
+		return r.run(ctx)
+	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -32,12 +33,16 @@ func newSimCommand() *cobra.Command {
 without a model. It answers with filler text and measures a token as 4 bytes.
 
 It serves /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses,
-/v1/messages, /v1/models, /tokenize, /detokenize, /v1/load_lora_adapter,
+/v1/messages, /v1/models, /v1/chat/completions/render, /v1/completions/render,
+/tokenize, /detokenize, /reset_prefix_cache, /v1/load_lora_adapter,
 /v1/unload_lora_adapter, /health, /ping, /version and /metrics. The response header
 x-sim-server and the field system_fingerprint name the server that answered.
 
 An answer has max_tokens tokens, or 16 to 64, depending on the prompt, when the
 request does not say.
+
+With --kv-events-endpoint it publishes what its KV cache stores and evicts, as vLLM
+does over ZeroMQ: it listens where the host is "*" or "::", and dials any other.
 
 GET /admin/config shows the failure switches; POST changes those it names:
 
@@ -47,7 +52,8 @@ Its fields are errorRate, hang, startDelay, dropAfter, maxWaiting, metricsDelay 
 metricsGarbage.`,
 		Example: `  fairway sim --port 8001 --name a
   fairway sim --port 8002 --name b --kv-blocks 2048 --lora sql,json --max-loras 1
-  fairway sim --port 8003 --name c --error-rate 0.05 --drop-after 20`,
+  fairway sim --port 8003 --name c --error-rate 0.05 --drop-after 20
+  fairway sim --port 8004 --name d --kv-events-endpoint 'tcp://*:5557' --kv-events-replay-endpoint 'tcp://*:5657'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context(), cmd.ErrOrStderr())
@@ -72,6 +78,12 @@ metricsGarbage.`,
 	f.DurationVar(&c.Engine.StepBase, "step-base", engine.DefaultStepBase, "fixed duration of a step")
 	f.DurationVar(&c.Engine.StepPerSeq, "step-per-seq", engine.DefaultStepPerSeq, "duration added per decoding sequence")
 	f.DurationVar(&c.Engine.StepPerContextToken, "step-per-context-token", engine.DefaultStepPerContextToken, "duration added per context token of decoding sequences")
+
+	f.StringVar(&c.KVEvents.Endpoint, "kv-events-endpoint", "", "publish KV cache events at this `address`, tcp://HOST:PORT (default not at all)")
+	f.StringVar(&c.KVEvents.ReplayEndpoint, "kv-events-replay-endpoint", "", "replay KV cache events at this `address`, tcp://HOST:PORT (default not at all)")
+	f.StringVar(&c.KVEvents.Topic, "kv-events-topic", "", "`topic` of KV cache events (default kv@HOST:PORT@MODEL, with POD_IP of the environment or 127.0.0.1 for a --host that is empty)")
+	f.StringVar(&c.KVEvents.Format, "kv-events-format", server.KVArray, "`encoding` of KV cache events: array or map")
+	f.IntVar(&c.KVEvents.BufferSteps, "kv-events-buffer", 0, "messages of KV cache events that can be replayed (default 10000)")
 
 	f.StringSliceVar(&c.Adapters, "lora", nil, "`names` of LoRA adapters, each a model name in requests")
 	f.IntVar(&c.Engine.MaxLoRA, "max-loras", 1, "LoRA adapters in one step")
@@ -102,6 +114,9 @@ func (o *simOptions) run(ctx context.Context, errOut io.Writer) error {
 	}
 	if c.Name == "" {
 		c.Name = fmt.Sprintf("sim-%d", l.Addr().(*net.TCPAddr).Port)
+	}
+	if c.KVEvents.Topic == "" {
+		c.KVEvents.Topic = "kv@" + net.JoinHostPort(cmp.Or(o.host, os.Getenv("POD_IP"), "127.0.0.1"), strconv.Itoa(l.Addr().(*net.TCPAddr).Port)) + "@" + c.Model
 	}
 	s, err := server.New(c)
 	if err != nil {

@@ -72,9 +72,11 @@ type EngineConfig struct {
 	KVUsageSpec         string `json:"kvUsageSpec"`
 	LoRASpec            string `json:"loraSpec"`
 	CacheInfoSpec       string `json:"cacheInfoSpec"`
-	// CustomMetrics are for plugins that Fairway does not have.
-	CustomMetrics []json.RawMessage `json:"customMetrics"`
+	// CustomMetrics are for filters and scorers that read them.
+	CustomMetrics []CustomMetric `json:"customMetrics"`
 }
+
+const maxCustomMetrics = 256
 
 // Validate reports the first parameter that makes no sense.
 func (m MetricsEngines) Validate() error {
@@ -85,8 +87,21 @@ func (m MetricsEngines) Validate() error {
 			return fmt.Errorf("engineConfigs[%d].name is missing", i)
 		case seen[e.Name]:
 			return fmt.Errorf("engineConfigs[%d].name: %q is there twice", i, e.Name)
-		case len(e.CustomMetrics) > 0:
-			return fmt.Errorf("engineConfigs[%d].customMetrics: no plugin here reads custom metrics; remove it", i)
+		}
+		keys := map[string]bool{}
+		for j, c := range e.CustomMetrics {
+			switch {
+			case c.AttributeKey == "":
+				return fmt.Errorf("engineConfigs[%d].customMetrics[%d].attributeKey is missing", i, j)
+			case c.MetricSpec == "":
+				return fmt.Errorf("engineConfigs[%d].customMetrics[%d].metricSpec is missing", i, j)
+			case keys[c.AttributeKey]:
+				return fmt.Errorf("engineConfigs[%d].customMetrics[%d].attributeKey: %.60q is there twice", i, j, c.AttributeKey)
+			}
+			keys[c.AttributeKey] = true
+		}
+		if len(e.CustomMetrics) > maxCustomMetrics {
+			return fmt.Errorf("engineConfigs[%d].customMetrics has %d entries: at most %d are allowed", i, len(e.CustomMetrics), maxCustomMetrics)
 		}
 		seen[e.Name] = true
 	}
@@ -194,38 +209,6 @@ func buildActiveRequest(d *decoder, p *plugin, params *yaml.Node) any {
 		d.warn(n, p.path+".parameters.requestTimeout", "is deprecated and ignored: requests are counted until they end")
 	}
 	return scorer.NewActiveRequest(p.name, a)
-}
-
-// singleProfile are parameters that published examples give to the
-// single-profile-handler, which has none.
-type singleProfile struct {
-	Scorer string `json:"scorer"`
-	Picker string `json:"picker"`
-}
-
-func buildSingleProfile(d *decoder, p *plugin, params *yaml.Node) any {
-	s := decodeParams(d, p, params, singleProfile{})
-	if s != (singleProfile{}) {
-		d.warn(params, p.path+".parameters", "are ignored: list scorers and pickers in schedulingProfiles")
-	}
-	return nil
-}
-
-// inflightLoad are the parameters of inflight-load-producer.
-type inflightLoad struct {
-	AddEstimatedOutputTokens    bool    `json:"addEstimatedOutputTokens"`
-	OutputRatio                 float64 `json:"outputRatio"`
-	MaxEstimatedOutputTokens    int64   `json:"maxEstimatedOutputTokens"`
-	PrefixMatchInfoProducerName string  `json:"prefixMatchInfoProducerName"`
-}
-
-func buildInflightLoad(d *decoder, p *plugin, params *yaml.Node) any {
-	l := decodeParams(d, p, params, inflightLoad{})
-	if l.AddEstimatedOutputTokens {
-		d.fail(child(params, "addEstimatedOutputTokens"), p.path+".parameters.addEstimatedOutputTokens",
-			"is not supported: only prompt tokens are counted in flight; remove it")
-	}
-	return nil
 }
 
 // tokenProducer are the parameters of token-producer.

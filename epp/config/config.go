@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/fairway-ai/fairway/epp/flowcontrol"
 	"github.com/fairway-ai/fairway/scheduler"
 )
 
@@ -20,9 +21,12 @@ type Config struct {
 	Metrics Metrics
 	// Saturation says when endpoints are saturated; nil when the file does not say.
 	Saturation *Saturation
-	// SessionHeader asks for x-session-token on responses, which a session affinity
-	// scorer reads back.
-	SessionHeader bool
+	// Concurrency says it by what is in flight instead; nil when the file does not.
+	Concurrency *flowcontrol.Concurrency
+	// FlowControl is how requests wait for saturated endpoints; nil when they do not.
+	FlowControl *flowcontrol.Config
+	// Probabilistic sheds requests of priorities below 0; nil does not.
+	Probabilistic *flowcontrol.Probabilistic
 	// ServedHeader asks for x-conformance-test-served-endpoint on responses.
 	ServedHeader bool
 }

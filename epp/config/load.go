@@ -12,16 +12,20 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/fairway-ai/fairway/api/v1alpha1"
+	plugins "github.com/fairway-ai/fairway/epp/plugin"
 )
 
 // MaxSize is the size of the largest file that Load reads, in bytes.
 const MaxSize = 1 << 20
 
+// versionV1 is the version in which fields of dataLayer have other names.
+const versionV1 = "llm-d.ai/v1"
+
 // apiVersions are the versions that are accepted, and what to write instead of
 // those that are deprecated.
 var apiVersions = []struct{ version, instead string }{
 	{"llm-d.ai/v1alpha1", ""},
-	{"llm-d.ai/v1", ""},
+	{versionV1, ""},
 	{"inference.networking.x-k8s.io/v1alpha1", "llm-d.ai/v1alpha1"},
 	{"config.apix.gateway-api-inference-extension.sigs.k8s.io/v1alpha1", "llm-d.ai/v1alpha1"},
 }
@@ -34,21 +38,57 @@ type loader struct {
 	types   registry
 	plugins []*plugin
 	config  Config
+	options Options
+	gated   bool // by the feature gate flowControl
+	// inline is the place in plugins of the one that thresholds in saturationDetector
+	// stand for, -1 when there are none.
+	inline int
+	// aliased are values that are in the file under another name, and that name.
+	aliased map[*yaml.Node]string
 }
+
+// Options say what a configuration may use.
+type Options struct {
+	// Experimental allows the types that may still change.
+	Experimental bool
+	// Plugins are types besides those that are built in.
+	Plugins []plugins.Type
+}
+
+// Load is [Options.Load] without experimental plugins.
+func Load(data []byte) (*Config, []Warning, error) { return Options{}.Load(data) }
 
 // Load reads a configuration in YAML or JSON. The error joins a [FieldError] for
 // every mistake it found. An empty file is the default configuration.
-func Load(data []byte) (*Config, []Warning, error) {
-	if len(data) > MaxSize {
-		return nil, nil, &FieldError{Message: fmt.Sprintf("the file has %d bytes: at most %d are read", len(data), MaxSize)}
+func (o Options) Load(data []byte) (*Config, []Warning, error) {
+	l, err := o.load(data)
+	if l == nil {
+		return nil, nil, err
 	}
-	l := &loader{types: newRegistry()}
+	if err != nil {
+		return nil, l.warnings, err
+	}
+	return &l.config, l.warnings, nil
+}
+
+// load is Load with all that was known on the way; the loader is nil when the file could
+// not be read at all.
+func (o Options) load(data []byte) (*loader, error) {
+	if len(data) > MaxSize {
+		return nil, &FieldError{Message: fmt.Sprintf("the file has %d bytes: at most %d are read", len(data), MaxSize)}
+	}
+	l := &loader{types: newRegistry(), options: o, inline: -1}
+	l.external(o.Plugins)
+	if len(l.errs) > 0 {
+		return nil, errors.Join(l.errs...)
+	}
 	l.config.Prefix = defaultApproxPrefix()
 	l.config.Metrics.Source = defaultMetricsSource()
 	if err := l.parse(data); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if l.root != nil {
+		l.aliases()
 		l.value(l.root, reflect.ValueOf(&l.spec).Elem(), "")
 		l.checkType()
 		if len(l.errs) == 0 {
@@ -60,10 +100,7 @@ func Load(data []byte) (*Config, []Warning, error) {
 			l.schedule()
 		}
 	}
-	if len(l.errs) > 0 {
-		return nil, l.warnings, errors.Join(l.errs...)
-	}
-	return &l.config, l.warnings, nil
+	return l, errors.Join(l.errs...)
 }
 
 // parse finds the file's one document; none leaves root nil.
@@ -110,6 +147,9 @@ func (l *loader) declare() {
 	list := child(l.root, "plugins")
 	for i, spec := range l.spec.Plugins {
 		p := &plugin{typ: spec.Type, name: spec.Name, path: fmt.Sprintf("plugins[%d]", i), node: item(list, i)}
+		if i == l.inline {
+			p.path = "saturationDetector"
+		}
 		if p.typ == "" {
 			l.fail(p.node, p.path+".type", "is missing")
 			continue
@@ -129,6 +169,10 @@ func (l *loader) declare() {
 		}
 		if l.find(p.name) != nil {
 			l.fail(p.node, p.path+".name", "%s is the name of another plugin: names must be unique", clip(p.name))
+			continue
+		}
+		if f.alpha && !l.options.Experimental {
+			l.fail(typeNode, p.path+".type", "%s may still change: allow it with the flag --allow-experimental-plugins", p.typ)
 			continue
 		}
 		if f.instead != "" {

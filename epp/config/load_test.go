@@ -157,8 +157,7 @@ requestHandler: {}
 				Name: "mine", QueuedRequestsSpec: "q{a=b}", RunningRequestsSpec: "r", KVUsageSpec: "k", CacheInfoSpec: "i",
 			}}},
 		},
-		Saturation:    &Saturation{QueueDepthThreshold: 10, KVCacheUtilThreshold: 0.9, MetricsStalenessThreshold: Duration{time.Second}, Headroom: 0.2},
-		SessionHeader: true,
+		Saturation: &Saturation{QueueDepthThreshold: 10, KVCacheUtilThreshold: 0.9, MetricsStalenessThreshold: Duration{time.Second}, Headroom: 0.2},
 	}
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"reflect"
 	"strings"
 
@@ -26,7 +27,10 @@ const (
 	kindDiscovery kind = "endpoint discovery"
 	kindDetector  kind = "saturation detector"
 	kindFlow      kind = "flow control policy"
+	kindAdmitter  kind = "admitter"
 	kindReporter  kind = "response reporter"
+	kindDecider   kind = "decider"
+	kindShim      kind = "header handler"
 )
 
 // article is the kind with its indefinite article.
@@ -46,6 +50,8 @@ type plugin struct {
 	node *yaml.Node // the declaration
 	// built is the filter, scorer or picker, or the parameters of a built-in part.
 	built any
+	// params are its parameters, defaults included; nil when it has none.
+	params any
 }
 
 // factory makes plugins of one type.
@@ -53,7 +59,9 @@ type factory struct {
 	kind kind
 	// instead is what to use instead of a deprecated type.
 	instead string
-	build   func(d *decoder, p *plugin, params *yaml.Node) any
+	// alpha types are refused unless experimental plugins are allowed.
+	alpha bool
+	build func(d *decoder, p *plugin, params *yaml.Node) any
 }
 
 // registry knows every type that can be built.
@@ -75,6 +83,7 @@ func decodeParams[P any](d *decoder, p *plugin, params *yaml.Node, defaults P) P
 			d.fail(params, path, "%v", err)
 		}
 	}
+	p.params = defaults
 	return defaults
 }
 
@@ -98,6 +107,12 @@ func builtIn[P any](k kind, defaults P) factory {
 
 func deprecated(f factory, instead string) factory {
 	f.instead = instead
+	return f
+}
+
+// alpha marks a type that may still change.
+func alpha(f factory) factory {
+	f.alpha = true
 	return f
 }
 
@@ -128,9 +143,6 @@ func newRegistry() registry {
 		scorer.LoadAwareType: with(kindScorer, scorer.DefaultLoadAwareParameters(), func(n string, p scorer.LoadAwareParameters) any {
 			return scorer.NewLoadAware(n, p)
 		}),
-		scorer.SessionAffinityType: with(kindScorer, scorer.DefaultSessionAffinityParameters(), func(n string, _ scorer.SessionAffinityParameters) any {
-			return scorer.NewSessionAffinity(n)
-		}),
 		scorer.NoHitLRUType: with(kindScorer, scorer.DefaultNoHitLRUParameters(), func(n string, p scorer.NoHitLRUParameters) any {
 			return scorer.NewNoHitLRU(n, p)
 		}),
@@ -139,7 +151,6 @@ func newRegistry() registry {
 		picker.RandomType:         with(kindPicker, picker.DefaultParameters(), func(n string, p picker.Parameters) any { return picker.NewRandom(n, p) }),
 		picker.WeightedRandomType: with(kindPicker, picker.DefaultParameters(), func(n string, p picker.Parameters) any { return picker.NewWeightedRandom(n, p) }),
 
-		"single-profile-handler":        {kind: kindHandler, build: buildSingleProfile},
 		"openai-parser":                 builtIn(kindParser, struct{}{}),
 		"anthropic-parser":              builtIn(kindParser, struct{}{}),
 		"vllmhttp-parser":               builtIn(kindParser, struct{}{}),
@@ -149,16 +160,15 @@ func newRegistry() registry {
 		"core-metrics-extractor":        extractor,
 		"model-server-protocol-metrics": deprecated(extractor, "core-metrics-extractor"),
 		"approx-prefix-cache-producer":  {kind: kindProducer, build: buildApproxPrefix},
-		"inflight-load-producer":        {kind: kindProducer, build: buildInflightLoad},
+		"inflight-load-producer":        builtIn(kindProducer, defaultInflightLoad()),
 		"token-producer":                tokens,
 		"tokenizer":                     deprecated(tokens, "token-producer"),
-		"utilization-detector":          builtIn(kindDetector, defaultSaturation()),
 		servedVerifierType:              builtIn(kindReporter, ServedVerifier{}),
 		"file-discovery":                builtIn(kindDiscovery, FileDiscovery{}),
 	}
-	for _, typ := range flowControlTypes() {
-		r[typ] = factory{kind: kindFlow, build: func(*decoder, *plugin, *yaml.Node) any { return nil }}
-	}
+	maps.Copy(r, handlers())
+	maps.Copy(r, schedulingPlugins())
+	maps.Copy(r, flowPlugins())
 	return r
 }
 

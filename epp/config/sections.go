@@ -2,24 +2,21 @@ package config
 
 import (
 	"fmt"
-	"math"
+	"reflect"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/fairway-ai/fairway/api/v1alpha1"
-	"github.com/fairway-ai/fairway/scheduler"
-	"github.com/fairway-ai/fairway/scheduler/picker"
-	"github.com/fairway-ai/fairway/scheduler/scorer"
+	"github.com/fairway-ai/fairway/epp/flowcontrol"
 )
 
 const gateFlowControl = "flowControl"
 
-// featureGates checks the gates; the only one that changes anything is refused.
+// featureGates checks the gates; the only one that changes anything is flowControl.
 func (l *loader) featureGates() {
 	known := []string{gateFlowControl, "haPopulateNonLeaderDatastore", "dataLayer", "prepareDataPlugins", "enableLegacyMetrics"}
 	list := child(l.root, "featureGates")
-	flow := false
 next:
 	for i, gate := range l.spec.FeatureGates {
 		path, n := fmt.Sprintf("featureGates[%d]", i), item(list, i)
@@ -35,10 +32,11 @@ next:
 			}
 			switch {
 			case name == gateFlowControl:
-				flow = on
-				if on {
-					l.fail(n, path, "flow control is not available in Fairway: requests wait in the queue of the endpoint they are bound to; remove the gate")
-				}
+				l.gated = on
+			case name == "enableLegacyMetrics":
+				l.warn(n, path, "%s changes nothing: there is one way to read the endpoints' metrics; remove it", name)
+			case name == "haPopulateNonLeaderDatastore" && !on:
+				l.warn(n, path, "%s=false changes nothing: a replica that does not lead knows the endpoints all the same; remove it", name)
 			case name == "dataLayer" || name == "prepareDataPlugins":
 				l.warn(n, path, "%s is no longer a feature gate: it is always on; remove it", name)
 			}
@@ -46,47 +44,18 @@ next:
 		}
 		l.fail(n, path, "unknown feature gate %s%s", clip(name), suggest(name, known))
 	}
-	if l.spec.FlowControl != nil && !flow {
-		l.flowControl()
+	if l.spec.FlowControl != nil && !l.gated {
+		l.ignored()
 	}
 }
 
-// flowControl checks the references of a section that does nothing.
-func (l *loader) flowControl() {
-	f, n := l.spec.FlowControl, child(l.root, "flowControl")
-	only := f.SaturationDetector != nil
-	if reduced := *f; only {
-		reduced.SaturationDetector = nil
-		only = isZero(reduced)
+// ignored warns of a section that does nothing.
+func (l *loader) ignored() {
+	reduced := *l.spec.FlowControl
+	reduced.SaturationDetector = nil
+	if !reflect.DeepEqual(reduced, v1alpha1.FlowControlConfig{}) {
+		l.warn(child(l.root, "flowControl"), "flowControl", "is ignored, except for saturationDetector: the feature gate flowControl is off")
 	}
-	if !only {
-		l.warn(n, "flowControl", "is ignored, except for saturationDetector: the feature gate flowControl is off")
-	}
-	if f.UsageLimitPolicyPluginRef != "" {
-		l.ref(f.UsageLimitPolicyPluginRef, "flowControl.usageLimitPolicyPluginRef", child(n, "usageLimitPolicyPluginRef"), kindFlow)
-	}
-	band := func(b *v1alpha1.PriorityBandConfig, n *yaml.Node, path string) {
-		if b == nil {
-			return
-		}
-		if b.FairnessPolicyRef != "" {
-			l.ref(b.FairnessPolicyRef, path+".fairnessPolicyRef", child(n, "fairnessPolicyRef"), kindFlow)
-		}
-		if b.OrderingPolicyRef != "" {
-			l.ref(b.OrderingPolicyRef, path+".orderingPolicyRef", child(n, "orderingPolicyRef"), kindFlow)
-		}
-	}
-	band(f.DefaultPriorityBand, child(n, "defaultPriorityBand"), "flowControl.defaultPriorityBand")
-	band(f.DefaultNegativePriorityBand, child(n, "defaultNegativePriorityBand"), "flowControl.defaultNegativePriorityBand")
-	for i := range f.PriorityBands {
-		band(&f.PriorityBands[i], item(child(n, "priorityBands"), i), fmt.Sprintf("flowControl.priorityBands[%d]", i))
-	}
-}
-
-func isZero(f v1alpha1.FlowControlConfig) bool {
-	return f.MaxBytes == nil && f.MaxRequests == nil && f.DefaultRequestTTL == nil && f.NoEndpointRequestTTL == nil &&
-		f.DefaultPriorityBand == nil && f.DefaultNegativePriorityBand == nil && len(f.PriorityBands) == 0 &&
-		f.UsageLimitPolicyPluginRef == "" && !f.EnableEviction
 }
 
 // requestHandler checks the parsers. All that exist are always in use.
@@ -152,6 +121,9 @@ func (l *loader) discovery(dc *v1alpha1.DiscoveryConfig, n *yaml.Node) {
 		return
 	}
 	name, path, at := dc.PluginRef, "dataLayer.discovery.pluginRef", orSelf(n, "pluginRef")
+	if name != "" && l.spec.APIVersion == versionV1 {
+		l.warn(at, path, "is deprecated in %s: write dataLayer.discovery.endpoints.pluginRef", versionV1)
+	}
 	if dc.Endpoints != nil {
 		if name != "" && name != dc.Endpoints.PluginRef {
 			l.fail(at, path, "contradicts dataLayer.discovery.endpoints.pluginRef: remove it")
@@ -167,11 +139,15 @@ func (l *loader) discovery(dc *v1alpha1.DiscoveryConfig, n *yaml.Node) {
 }
 
 // saturation finds the saturation detector: the one that is referred to, else the
-// one that is declared.
+// one that is declared. Then all is known that flow control needs.
 func (l *loader) saturation() {
 	use := func(p *plugin) {
-		if s, ok := p.built.(Saturation); ok {
-			l.config.Saturation = &s
+		l.config.Saturation, l.config.Concurrency = nil, nil
+		switch d := p.built.(detector).parameters.(type) {
+		case Saturation:
+			l.config.Saturation = &d
+		case *flowcontrol.Concurrency:
+			l.config.Concurrency = d
 		}
 	}
 	refer := func(s *v1alpha1.SaturationDetectorConfig, path string, n *yaml.Node) {
@@ -179,7 +155,7 @@ func (l *loader) saturation() {
 		case s == nil:
 		case s.PluginRef == "" || s.PluginRef == "utilization-detector" && l.find(s.PluginRef) == nil:
 			d := defaultSaturation()
-			l.config.Saturation = &d
+			l.config.Saturation, l.config.Concurrency = &d, nil
 		default:
 			if p := l.ref(s.PluginRef, path+".pluginRef", child(n, "pluginRef"), kindDetector); p != nil {
 				use(p)
@@ -187,8 +163,11 @@ func (l *loader) saturation() {
 		}
 	}
 	for _, p := range l.plugins {
-		if p.kind == kindDetector && l.config.Saturation == nil {
+		if p.kind == kindDetector && l.config.Saturation == nil && l.config.Concurrency == nil {
 			use(p)
+		}
+		if a, ok := p.built.(*flowcontrol.Probabilistic); ok {
+			l.once(p, func() { l.config.Probabilistic = a })
 		}
 	}
 	if s := l.spec.SaturationDetector; s != nil {
@@ -199,78 +178,7 @@ func (l *loader) saturation() {
 	if f := l.spec.FlowControl; f != nil {
 		refer(f.SaturationDetector, "flowControl.saturationDetector", child(l.root, "flowControl", "saturationDetector"))
 	}
-}
-
-// schedule builds the policy.
-func (l *loader) schedule() {
-	profiles := l.spec.SchedulingProfiles
-	list := child(l.root, "schedulingProfiles")
-	handlers := 0
-	for _, p := range l.plugins {
-		if p.kind == kindHandler {
-			if handlers++; handlers == 2 {
-				l.fail(p.node, p.path, "there is a profile handler already: only one can be used")
-			}
-		}
+	if l.gated || l.spec.FlowControl != nil {
+		l.flow()
 	}
-	switch len(profiles) {
-	case 0:
-		// As published: one profile with every plugin that can be part of one.
-		prof := v1alpha1.SchedulingProfile{Name: "default"}
-		for _, p := range l.plugins {
-			if p.kind == kindFilter || p.kind == kindScorer || p.kind == kindPicker {
-				prof.Plugins = append(prof.Plugins, v1alpha1.SchedulingPlugin{PluginRef: p.name})
-			}
-		}
-		l.profile(prof, "plugins", child(l.root, "plugins"))
-	case 1:
-		l.profile(profiles[0], "schedulingProfiles[0]", item(list, 0))
-	default:
-		l.fail(item(list, 1), "schedulingProfiles", "there are %d profiles: Fairway schedules with one, since none of the handlers that choose between several is available", len(profiles))
-	}
-}
-
-func (l *loader) profile(spec v1alpha1.SchedulingProfile, path string, n *yaml.Node) {
-	if spec.Name == "" {
-		l.fail(n, path+".name", "is missing")
-	}
-	var filters []scheduler.Filter
-	var scorers []scheduler.Weighted
-	var pick scheduler.Picker
-	list := child(n, "plugins")
-	for i, sp := range spec.Plugins {
-		at, pn := fmt.Sprintf("%s.plugins[%d]", path, i), item(list, i)
-		p := l.ref(sp.PluginRef, at+".pluginRef", orSelf(pn, "pluginRef"),
-			kindFilter, kindScorer, kindPicker, kindHandler, kindProducer)
-		if p == nil {
-			continue
-		}
-		weight := 1.0
-		if sp.Weight != nil {
-			weight = *sp.Weight
-		}
-		switch b := p.built.(type) {
-		case scheduler.Filter:
-			filters = append(filters, b)
-		case scheduler.Scorer:
-			if math.IsNaN(weight) || math.Abs(weight) > math.MaxFloat32/1e6 {
-				l.fail(child(pn, "weight"), at+".weight", "is %v: must be a finite number", weight)
-			}
-			_, session := b.(*scorer.SessionAffinity)
-			l.config.SessionHeader = l.config.SessionHeader || session
-			scorers = append(scorers, scheduler.Weighted{Scorer: b, Weight: float32(weight)})
-		case scheduler.Picker:
-			if pick != nil {
-				l.fail(orSelf(pn, "pluginRef"), at+".pluginRef", "%q is a second picker, after %q: a profile has one", p.name, pick.Name())
-			}
-			pick = b
-		}
-	}
-	if len(filters)+len(scorers) == 0 && pick == nil {
-		return // nothing says how to choose: the default policy does
-	}
-	if pick == nil {
-		pick = picker.NewMaxScore("", picker.DefaultParameters())
-	}
-	l.config.Policy = scheduler.NewProfile(spec.Name, filters, scorers, pick)
 }

@@ -19,6 +19,12 @@ type Decision struct {
 	Model string `json:"model,omitempty"`
 	// Policy is the scheduling policy's name.
 	Policy string `json:"policy,omitempty"`
+	// Profile is the scheduling profile whose pick counts, where several ran.
+	Profile string `json:"profile,omitempty"`
+	// Prefill and Encode are the IDs of the endpoints that other profiles picked for
+	// their part of the work: one that processes the prompt, some that encode images.
+	Prefill string   `json:"prefill,omitempty"`
+	Encode  []string `json:"encode,omitempty"`
 	// PromptTokens is the estimated prompt length; CachedTokens the part that the
 	// picked endpoint was expected to have cached.
 	PromptTokens int64 `json:"promptTokens"`
@@ -43,10 +49,24 @@ type Decision struct {
 type Column struct {
 	// Name is the plugin's or the fact's.
 	Name string `json:"name"`
+	// Profile is the scheduling profile that the plugin ran in, where several ran.
+	Profile string `json:"profile,omitempty"`
 	// Kind is fact, verdict, score, price or total.
 	Kind string `json:"kind"`
 	// Weight is a scorer's weight, or a price's factor.
 	Weight float32 `json:"weight,omitempty"`
+}
+
+// decides reports whether a column is about the pick, rather than about another
+// profile's.
+func (d *Decision) decides(c *Column) bool { return c.Profile == "" || c.Profile == d.Profile }
+
+// title is a column's name, with its profile where several ran.
+func (c *Column) title() string {
+	if c.Profile == "" {
+		return c.Name
+	}
+	return c.Profile + "/" + c.Name
 }
 
 // Row is one endpoint.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/fairway-ai/fairway/scheduler"
+	profiles "github.com/fairway-ai/fairway/scheduler/profile"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -96,6 +97,11 @@ func decide(t *testing.T, r *Ring, ref *Ref, policy scheduler.Policy, snap *sche
 
 func TestRender(t *testing.T) {
 	profile := scheduler.NewProfile("default", []scheduler.Filter{notFirst{}}, []scheduler.Weighted{{Scorer: fewest{}, Weight: 2}}, top{})
+	disagg := profiles.NewDisagg("", profiles.Stages{
+		Decode:    scheduler.NewProfile("decode", []scheduler.Filter{notFirst{}}, []scheduler.Weighted{{Scorer: fewest{}, Weight: 2}}, top{}),
+		Prefill:   scheduler.NewProfile("prefill", nil, []scheduler.Weighted{{Scorer: fewest{}, Weight: 1}}, top{}),
+		PrefillIf: profiles.NewAlways(""),
+	})
 	none := scheduler.NewProfile("default", []scheduler.Filter{notFirst{}}, nil, top{})
 	for _, tt := range []struct {
 		name   string
@@ -104,6 +110,7 @@ func TestRender(t *testing.T) {
 		held   time.Duration
 		out    *Outcome
 	}{
+		{"disagg", disagg, 3, 0, nil},
 		{"priced", priced{2}, 3, 1500 * time.Millisecond, &Outcome{
 			Served: "ns/pod-1", Status: 200, Complete: true, Seconds: 4, TTFTSeconds: 1.8,
 			UsageKnown: true, PromptTokens: 8700, CompletionTokens: 120, CachedTokens: 8192,

@@ -9,6 +9,8 @@ const maxLine = 4 << 10
 type line struct {
 	Policy   string             `json:"policy,omitempty"`
 	Endpoint string             `json:"endpoint,omitempty"`
+	Prefill  string             `json:"prefill,omitempty"`
+	Encode   []string           `json:"encode,omitempty"`
 	Why      string             `json:"why,omitempty"`
 	Prompt   int64              `json:"promptTokens"`
 	Cached   int64              `json:"cachedTokens"`
@@ -25,12 +27,12 @@ func (r *Ring) Line(ref Ref) string {
 	}
 	d := s.copy()
 	s.mu.Unlock()
-	l := line{Policy: d.Policy, Why: d.Why, Prompt: d.PromptTokens, Cached: d.CachedTokens, Held: d.HeldSeconds}
+	l := line{Policy: d.Policy, Why: d.Why, Prompt: d.PromptTokens, Cached: d.CachedTokens, Held: d.HeldSeconds, Prefill: d.Prefill, Encode: d.Encode}
 	if len(d.Rows) > 0 && d.Rows[0].Rank == 1 {
 		l.Endpoint = d.Rows[0].ID
 	}
 	for i, c := range d.Columns {
-		if c.Kind != "total" {
+		if c.Kind != "total" || !d.decides(&c) {
 			continue
 		}
 		l.Totals = map[string]float32{}
@@ -47,7 +49,7 @@ func (r *Ring) Line(ref Ref) string {
 	if b := ascii(l); len(b) <= maxLine {
 		return b
 	}
-	l.Endpoint, l.Policy, l.Why = "", "", ""
+	l.Endpoint, l.Policy, l.Why, l.Prefill, l.Encode = "", "", "", "", nil
 	return ascii(l)
 }
 

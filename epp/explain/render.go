@@ -30,6 +30,12 @@ func Render(w io.Writer, d *Decision) error {
 		fmt.Fprintf(&b, "picked   %s (%s)\n", printable(d.Rows[0].ID), printable(d.Rows[0].Address))
 		fmt.Fprintf(&b, "because  %s\n", printable(d.Why))
 	}
+	if d.Prefill != "" {
+		fmt.Fprintf(&b, "prefill  %s\n", printable(d.Prefill))
+	}
+	if len(d.Encode) > 0 {
+		fmt.Fprintf(&b, "encode   %s\n", printable(strings.Join(d.Encode, ", ")))
+	}
 	if o := d.Outcome; o != nil {
 		b.WriteString(renderOutcome(o))
 	}
@@ -65,7 +71,7 @@ func renderTable(w io.Writer, d *Decision) error {
 	row := func(cells ...string) { _, _ = fmt.Fprintln(t, strings.Join(cells, "\t")) }
 	head := []string{"RANK", "ENDPOINT"}
 	for _, c := range d.Columns {
-		name := strings.ToUpper(printable(c.Name))
+		name := strings.ToUpper(printable(c.title()))
 		if c.Kind == "score" || c.Kind == "price" {
 			name += " ×" + number(float64(c.Weight), 2)
 		}
@@ -80,7 +86,7 @@ func renderTable(w io.Writer, d *Decision) error {
 		}
 		cells := []string{rank, printable(r.ID)}
 		for i, c := range d.Columns {
-			cells = append(cells, cell(d, j, r.Values[i], c.Kind))
+			cells = append(cells, cell(d, j, r.Values[i], &c))
 		}
 		if r.Unreachable {
 			cells = append(cells, "unreachable")
@@ -97,15 +103,19 @@ func renderTable(w io.Writer, d *Decision) error {
 	return nil
 }
 
-func cell(d *Decision, j int, v Value, kind string) string {
+func cell(d *Decision, j int, v Value, c *Column) string {
+	candidate := d.candidate(j)
+	if !d.decides(c) {
+		candidate = d.candidateOf(j, c.Profile)
+	}
 	switch {
 	case v == None:
 		return "-"
-	case kind == "verdict" && v == 1:
+	case c.Kind == "verdict" && v == 1:
 		return "keep"
-	case kind == "verdict":
+	case c.Kind == "verdict":
 		return "drop"
-	case (kind == "total" || kind == "price") && !d.candidate(j):
+	case (c.Kind == "total" || c.Kind == "price") && !candidate:
 		return "-"
 	}
 	return number(float64(v), 3)

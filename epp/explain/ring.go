@@ -15,6 +15,8 @@ const (
 	DefaultSize = 1000
 	// MaxRows is the number of endpoints kept of one decision.
 	MaxRows = 64
+	// rowsForStages of them are for what other stages of the request picked.
+	rowsForStages = 8
 )
 
 // Ring keeps the latest decisions. A nil Ring keeps none. It is safe for
@@ -34,6 +36,7 @@ type slot struct {
 	values   []Value   // all rows', one after the other
 	shown    []int32   // endpoint indices, in the order of the rows
 	unranked []int32   // scratch
+	ranked   int       // how many of shown are the decision
 	rated    []float32 // scratch, by endpoint index
 }
 
@@ -99,9 +102,15 @@ func (s *slot) fill(in *Input) {
 	ex := in.Explanation
 	d := &s.d
 	*d = Decision{
-		ID: in.ID, Time: in.Time, Pool: in.Pool, Model: in.Model, Policy: ex.Policy,
+		ID: in.ID, Time: in.Time, Pool: in.Pool, Model: in.Model, Policy: ex.Policy, Profile: ex.Primary,
 		PromptTokens: in.PromptTokens, CachedTokens: ex.Cached,
-		Columns: d.Columns[:0], Rows: d.Rows[:0],
+		Columns: d.Columns[:0], Rows: d.Rows[:0], Encode: d.Encode[:0],
+	}
+	if len(ex.Prefill) > 0 {
+		d.Prefill = ex.Endpoints[ex.Prefill[0]].ID
+	}
+	for _, i := range ex.Encode {
+		d.Encode = append(d.Encode, ex.Endpoints[i].ID)
 	}
 	s.outcome, s.ended = Outcome{}, false
 	if in.Err != nil {
@@ -109,7 +118,7 @@ func (s *slot) fill(in *Input) {
 	}
 	for i := range ex.Columns {
 		c := &ex.Columns[i]
-		d.Columns = append(d.Columns, Column{Name: c.Name, Kind: c.Kind.String(), Weight: c.Weight})
+		d.Columns = append(d.Columns, Column{Name: c.Name, Profile: c.Profile, Kind: c.Kind.String(), Weight: c.Weight})
 	}
 	s.choose(ex, in.Snapshot)
 	d.Omitted = len(ex.Endpoints) - len(s.shown)
@@ -121,7 +130,7 @@ func (s *slot) fill(in *Input) {
 			v[c] = Value(ex.Columns[c].Values[i])
 		}
 		rank := 0
-		if j < len(ex.Ranked) {
+		if j < s.ranked {
 			rank = j + 1
 		}
 		d.Rows = append(d.Rows, Row{
@@ -135,12 +144,26 @@ func (s *slot) fill(in *Input) {
 // large pool only those with the best totals.
 func (s *slot) choose(ex *scheduler.Explanation, snap *scheduler.Snapshot) {
 	s.shown = append(s.shown[:0], ex.Ranked...)
-	if len(s.shown) > MaxRows {
-		s.shown = s.shown[:MaxRows]
+	most := MaxRows
+	if len(ex.Prefill)+len(ex.Encode) > 0 {
+		most -= rowsForStages
+	}
+	if len(s.shown) > most {
+		s.shown = s.shown[:most]
+	}
+	s.ranked = len(s.shown)
+	if len(ex.Prefill) > 0 {
+		s.show(ex.Prefill[0])
+	}
+	for _, i := range ex.Encode {
+		s.show(i)
 	}
 	var total []float32
 	best := float32(1) // larger is better
 	for i := range ex.Columns {
+		if !ex.Decides(&ex.Columns[i]) {
+			continue
+		}
 		switch ex.Columns[i].Kind {
 		case scheduler.Total:
 			total = ex.Columns[i].Values
@@ -150,7 +173,7 @@ func (s *slot) choose(ex *scheduler.Explanation, snap *scheduler.Snapshot) {
 	}
 	s.unranked = s.unranked[:0]
 	for i := range ex.Endpoints {
-		if !slices.Contains(ex.Ranked, int32(i)) {
+		if !slices.Contains(ex.Ranked, int32(i)) && !slices.Contains(s.shown[s.ranked:], int32(i)) {
 			s.unranked = append(s.unranked, int32(i))
 		}
 	}
@@ -161,6 +184,13 @@ func (s *slot) choose(ex *scheduler.Explanation, snap *scheduler.Snapshot) {
 		slices.Sort(s.unranked[:room])
 	}
 	s.shown = append(s.shown, s.unranked[:min(room, len(s.unranked))]...)
+}
+
+// show adds an endpoint that another stage picked.
+func (s *slot) show(i int32) {
+	if len(s.shown) < s.ranked+rowsForStages && len(s.shown) < MaxRows && !slices.Contains(s.shown, i) {
+		s.shown = append(s.shown, i)
+	}
 }
 
 // rate fills s.rated with the endpoints' totals, larger is better; an endpoint that
@@ -175,7 +205,7 @@ func (s *slot) rate(ex *scheduler.Explanation, snap *scheduler.Snapshot, total [
 		}
 	}
 	for c := range ex.Columns {
-		if ex.Columns[c].Kind != scheduler.Verdict {
+		if ex.Columns[c].Kind != scheduler.Verdict || !ex.Decides(&ex.Columns[c]) {
 			continue
 		}
 		for i, v := range ex.Columns[c].Values {
@@ -273,6 +303,7 @@ func (s *slot) copy() Decision {
 	d := s.d
 	d.Columns = slices.Clone(d.Columns)
 	d.Rows = slices.Clone(d.Rows)
+	d.Encode = slices.Clone(d.Encode)
 	values := slices.Clone(s.values)
 	k := len(d.Columns)
 	for j := range d.Rows {

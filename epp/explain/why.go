@@ -13,6 +13,9 @@ func why(d *Decision) string {
 	}
 	total, priced := -1, false
 	for i, c := range d.Columns {
+		if !d.decides(&c) {
+			continue
+		}
 		switch c.Kind {
 		case "total":
 			total = i
@@ -62,7 +65,7 @@ func why(d *Decision) string {
 	}
 	sep := ": "
 	for i, c := range d.Columns {
-		if c.Kind == "score" {
+		if c.Kind == "score" && d.decides(&c) {
 			v := d.Rows[0].Values[i]
 			fmt.Fprintf(&b, "%s%s %s × %s", sep, c.Name, number(float64(max(v, 0)), digits), number(float64(c.Weight), digits))
 			sep = " + "
@@ -73,15 +76,18 @@ func why(d *Decision) string {
 
 // candidate reports whether the endpoint in row j could have been picked.
 func (d *Decision) candidate(j int) bool {
+	return d.Rows[j].Rank > 0 || d.candidateOf(j, d.Profile)
+}
+
+// candidateOf reports whether a profile's picker could have picked the endpoint in
+// row j.
+func (d *Decision) candidateOf(j int, profile string) bool {
 	r := &d.Rows[j]
-	if r.Rank > 0 {
-		return true
-	}
 	if r.Unreachable {
 		return false
 	}
 	for i, c := range d.Columns {
-		if c.Kind == "verdict" && r.Values[i] != 1 {
+		if c.Kind == "verdict" && (c.Profile == "" || c.Profile == profile) && r.Values[i] != 1 {
 			return false
 		}
 	}

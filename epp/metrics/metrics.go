@@ -17,6 +17,11 @@ type Options struct {
 	Legacy bool
 	// Commit and BuildRef describe the build, for the info metric.
 	Commit, BuildRef string
+	// PoolInterval is how long the figures of pools and endpoints that were shown last
+	// are shown again; 0 means that each scrape finds out anew.
+	PoolInterval time.Duration
+	// NoStreams leaves out the metrics of ext_proc streams.
+	NoStreams bool
 	// Process adds the Go runtime's and the process's own metrics.
 	Process bool
 }
@@ -43,6 +48,7 @@ type Metrics struct {
 	pools    *poolCollector
 
 	heldFor *prometheus.HistogramVec
+	flowed  *prometheus.CounterVec
 
 	streams     prometheus.Gauge
 	streamTime  prometheus.Histogram
@@ -54,6 +60,7 @@ type Metrics struct {
 	fairness values
 	kinds    map[kind]*Request
 	attempts map[attempt]attemptCounters
+	rewrites values // the names of objects
 }
 
 // kind is one combination of a request's labels.
@@ -83,7 +90,7 @@ func New(o Options) *Metrics {
 		registry: prometheus.NewRegistry(),
 		names:    []naming{canonical},
 		models:   values{}, fairness: values{},
-		kinds: map[kind]*Request{}, attempts: map[attempt]attemptCounters{},
+		kinds: map[kind]*Request{}, attempts: map[attempt]attemptCounters{}, rewrites: values{},
 	}
 	if o.Legacy {
 		m.names = append(m.names, legacy)
@@ -98,7 +105,8 @@ func New(o Options) *Metrics {
 		info.Set(1)
 		m.registry.MustRegister(info)
 	}
-	m.pools = newPoolCollector(m.names)
+	m.pools = newPoolCollector(m.names, m.foldFairness)
+	m.flowed = newFlowOutcomes()
 	m.heldFor = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    canonical.extension + "_flow_control_request_queue_duration_seconds",
 		Help:    "How long requests that had to wait were held for their endpoint.",
@@ -117,7 +125,10 @@ func New(o Options) *Metrics {
 	m.answered = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: canonical.extension + "_extproc_answered_total", Help: "Requests answered by the picker instead of a model server, by HTTP status.",
 	}, []string{"status"})
-	m.registry.MustRegister(m.pools, m.heldFor, m.streams, m.streamTime, m.streamTotal, m.answered)
+	m.registry.MustRegister(every(o.PoolInterval, m.pools), m.heldFor, m.flowed, m.answered)
+	if !o.NoStreams {
+		m.registry.MustRegister(m.streams, m.streamTime, m.streamTotal)
+	}
 	if o.Process {
 		m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	}

@@ -28,6 +28,7 @@ func exercise(m *Metrics) {
 	m.Scheduled(time.Millisecond, "llama", "ns/pod-0", "10.0.0.1:8000")
 	m.Unscheduled(time.Millisecond, "llama")
 	m.Prefix(50, 100, 4)
+	m.Rewritten("split", "llama", "llama-v1")
 	m.Held("ns/pool", r, HeldDispatched, time.Second)
 	m.Processed(time.Second)
 	m.StreamOpened()

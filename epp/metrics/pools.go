@@ -21,6 +21,8 @@ type PoolView struct {
 	Held int
 	// Index is its prefix index; it may be nil.
 	Index *prefix.Index
+	// Flow is its queue; nil without flow control.
+	Flow *FlowView
 }
 
 // Watch makes scrapes show what pools yields. A second call replaces the first.
@@ -31,6 +33,8 @@ type poolCollector struct {
 	source atomic.Pointer[iter.Seq[PoolView]]
 	sets   []poolDescs
 	held   *prometheus.Desc
+	flow   flowDescs
+	fold   func(fairness string) string
 	flying *prometheus.Desc
 	tokens *prometheus.Desc
 }
@@ -40,10 +44,11 @@ type poolDescs struct {
 	ready, perEndpoint, index                       *prometheus.Desc
 }
 
-func newPoolCollector(names []naming) *poolCollector {
+func newPoolCollector(names []naming, fold func(string) string) *poolCollector {
 	c := &poolCollector{
-		held: prometheus.NewDesc(canonical.extension+"_flow_control_queue_size", "Requests held for their endpoint.",
-			[]string{"inference_pool"}, prometheus.Labels{"fairness_id": "", "priority": "", "model_name": "", "target_model_name": ""}),
+		held: prometheus.NewDesc(canonical.extension+"_flow_control_queue_size", "Requests held for their endpoint, and with flow control those that wait for their pool.",
+			flowLabels, prometheus.Labels{"model_name": "", "target_model_name": ""}),
+		flow: newFlowDescs(), fold: fold,
 	}
 	endpoint := []string{"endpoint_name", "namespace"}
 	constant := prometheus.Labels{"producer_name": "fairway", "fairness_id": "", "priority": ""}
@@ -73,7 +78,7 @@ func newPoolCollector(names []naming) *poolCollector {
 
 // Describe implements prometheus.Collector.
 func (c *poolCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range append([]*prometheus.Desc{c.held, c.flying, c.tokens}, c.descs()...) {
+	for _, d := range append(append(c.flow.all(), c.held, c.flying, c.tokens), c.descs()...) {
 		out <- d
 	}
 }
@@ -100,6 +105,7 @@ func (c *poolCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	var entries int64
 	indexes := map[*prefix.Index]bool{}
+	stale := -1
 	seen := map[string]bool{} // an endpoint shows once, in however many pools it is
 	for v := range *source {
 		s := v.Snapshot
@@ -121,7 +127,7 @@ func (c *poolCollector) Collect(out chan<- prometheus.Metric) {
 			}
 			seen[e.ID] = true
 			namespace, name := SplitID(e.ID)
-			l := e.Load.View()
+			l := e.Load.Own() // so that replicas' metrics may be added up
 			gauge(c.flying, float64(l.Requests), name, namespace)
 			gauge(c.tokens, float64(l.Backlog), name, namespace)
 		}
@@ -136,7 +142,10 @@ func (c *poolCollector) Collect(out chan<- prometheus.Metric) {
 				gauge(d.runningDev, running.deviation(), v.Name)
 			}
 		}
-		gauge(c.held, float64(v.Held), v.Name)
+		gauge(c.held, float64(v.Held), v.Name, "", "")
+		if v.Flow != nil {
+			c.collectFlow(gauge, v.Name, v.Flow, &stale)
+		}
 		if v.Index != nil && !indexes[v.Index] {
 			indexes[v.Index] = true
 			entries += v.Index.Stats().Entries
@@ -144,6 +153,9 @@ func (c *poolCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	for _, d := range c.sets {
 		gauge(d.index, float64(entries))
+	}
+	if stale >= 0 {
+		gauge(c.flow.stale, float64(stale))
 	}
 }
 

@@ -16,6 +16,9 @@ type plainMetrics struct {
 	hitRatio   prometheus.Histogram
 	hitBytes   prometheus.Histogram
 	attempts   *prometheus.CounterVec
+	rewritten  *prometheus.CounterVec // model names that were replaced
+	// disaggregated are the choices for requests of several stages.
+	disaggregated *prometheus.CounterVec
 }
 
 func newPlainMetrics(reg *prometheus.Registry, n naming) plainMetrics {
@@ -36,7 +39,9 @@ func newPlainMetrics(reg *prometheus.Registry, n naming) plainMetrics {
 	if n.withFlow {
 		p.processing = histogram("_request_processing_duration_seconds", "Time from a request's arrival until it goes to its endpoint, holding included.", decisionBuckets, nil)
 	}
-	reg.MustRegister(p.attempts)
+	p.rewritten = newRewritten(n)
+	p.disaggregated = newDisaggregated(n)
+	reg.MustRegister(p.attempts, p.rewritten, p.disaggregated)
 	return p
 }
 

@@ -18,6 +18,9 @@ type backendBuilder struct {
 	x    *v1alpha1.AIBackend
 	from Reference
 	out  Backend
+	// down are problems that stop nothing by themselves: the failure mode of a picker says
+	// what becomes of requests.
+	down problems
 }
 
 // backend makes a Backend of an AIBackend, which is served if nothing is wrong with it.
@@ -43,7 +46,7 @@ func (b *builder) backend(x *v1alpha1.AIBackend) *BackendResult {
 		b.c.Backends = append(b.c.Backends, m.out)
 		b.made[name] = &m.out
 	}
-	return &BackendResult{Name: name.String(), Generation: x.Generation, Problems: m.all}
+	return &BackendResult{Name: name.String(), Generation: x.Generation, Problems: append(m.all, m.down.all...)}
 }
 
 func (m *backendBuilder) schema() {

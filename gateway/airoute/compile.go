@@ -9,6 +9,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/fairway-ai/fairway/api/v1alpha1"
+	"github.com/fairway-ai/fairway/gateway/accesspolicy"
 )
 
 // Compile makes rules and backends of what a cluster has. The order of what in lists
@@ -56,6 +57,7 @@ func newBuilder(in *Input) *builder {
 
 func (b *builder) run() *Result {
 	out := &Result{Config: b.c, Routes: map[types.NamespacedName]*RouteResult{}, Backends: b.known, Direct: map[types.NamespacedName]*DirectResult{}}
+	b.c.Access, out.Policies = accesspolicy.Compile(b.in.Policies)
 	for _, x := range b.in.Backends {
 		if name := nameOf(x); b.known[name] == nil {
 			b.known[name] = b.backend(x)

@@ -9,6 +9,7 @@ import (
 	"github.com/fairway-ai/fairway/aibackend"
 	"github.com/fairway-ai/fairway/aibackend/credentials"
 	"github.com/fairway-ai/fairway/api/v1alpha1"
+	"github.com/fairway-ai/fairway/gateway/accesspolicy"
 )
 
 // Config is rules and the backends that they name. Nothing in it may change once it
@@ -17,6 +18,8 @@ type Config struct {
 	// Rules are tried in order.
 	Rules    []Rule
 	Backends []Backend
+	// Access is who may call, in a cluster.
+	Access *accesspolicy.Set
 	// Warnings are what is probably not meant but does no harm.
 	Warnings []string
 
@@ -58,7 +61,7 @@ type Rule struct {
 
 // Target is one place of a group.
 type Target struct {
-	// Pool is "namespace/name" of an InferencePool.
+	// Pool is "namespace/name" of an InferencePool, or the Backend's.
 	Pool string
 	// Backend is the name of a Backend. With Pool, it is that pool, spoken to as the
 	// Backend says; without, a provider.
@@ -84,8 +87,10 @@ type Backend struct {
 	Label string
 	// Provider says how to speak to it.
 	Provider aibackend.Backend
-	// Pool is the InferencePool that it is, "namespace/name"; "" for a host.
-	Pool string
+	// Pool is the InferencePool that it is, "namespace/name", or what stands for one
+	// where there is Picked, "picked:namespace/name" of the AIBackend; "" for a host.
+	Pool   string
+	Picked *Picked
 	// Host is a DNS name or an IP address.
 	Host string
 	Port uint16

@@ -2,6 +2,7 @@ package airoute
 
 import (
 	"cmp"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -121,10 +122,14 @@ func (m *backendBuilder) aws(in *v1alpha1.AWSCredentials) *credentials.AWS {
 	if r := in.SecretRef; r != nil {
 		a.SharedFile = &credentials.AWSSharedFile{Content: m.secret(at+".secretRef", *r, "credentials"), Profile: in.Profile}
 		a.Profile = ""
-	} else {
+	} else if in.OIDC == nil {
 		m.ownIdentity(at)
 	}
 	switch {
+	case in.OIDC != nil && (in.RoleARN == "" || in.SecretRef != nil || in.WebIdentityTokenFile != "" || in.Profile != "" || in.ExternalID != ""):
+		m.invalid(at+".oidc", "needs roleARN, and goes without secretRef, profile, externalID and webIdentityTokenFile")
+	case in.OIDC != nil:
+		a.WebIdentity = &credentials.AWSWebIdentity{RoleARN: in.RoleARN, Token: m.oidc(at+".oidc", in.OIDC)}
 	case in.WebIdentityTokenFile != "" && (in.RoleARN == "" || in.SecretRef != nil):
 		m.invalid(at+".webIdentityTokenFile", "needs roleARN, and goes without secretRef")
 	case in.WebIdentityTokenFile != "" && in.Profile != "":
@@ -140,6 +145,14 @@ func (m *backendBuilder) aws(in *v1alpha1.AWSCredentials) *credentials.AWS {
 func (m *backendBuilder) azure(in *v1alpha1.AzureCredentials) *credentials.Azure {
 	const at = atCredentials + ".azure"
 	a := &credentials.Azure{TenantID: in.TenantID, ClientID: in.ClientID}
+	if in.OIDC != nil {
+		if in.TenantID == "" || in.ClientID == "" || in.SecretRef != nil {
+			m.invalid(at+".oidc", "needs tenantID and clientID, and goes without secretRef")
+		}
+		token := m.oidc(at+".oidc", in.OIDC)
+		a.Federated = &token
+		return a
+	}
 	if in.SecretRef == nil {
 		m.ownIdentity(at)
 		return a
@@ -157,6 +170,16 @@ func (m *backendBuilder) gcp(in *v1alpha1.GCPCredentials) *credentials.GCP {
 	g := &credentials.GCP{Impersonate: in.Impersonate}
 	if in.Project == "" || in.Location == "" || !plain(in.Project) || !plain(in.Location) {
 		m.invalid(at, "project and location must be there, as in my-project and global")
+	}
+	if (in.OIDC != nil) != (in.WorkloadIdentityProvider != "") || in.OIDC != nil && in.SecretRef != nil {
+		m.invalid(at+".oidc", "goes with workloadIdentityProvider, and without secretRef")
+		return g
+	}
+	if in.OIDC != nil {
+		g.WorkloadIdentity = &credentials.GCPWorkloadIdentity{
+			Audience: "//iam.googleapis.com/" + in.WorkloadIdentityProvider, Token: m.oidc(at+".oidc", in.OIDC),
+		}
+		return g
 	}
 	if in.SecretRef == nil {
 		m.ownIdentity(at)
@@ -188,4 +211,29 @@ func (m *backendBuilder) secret(field string, r v1alpha1.SecretKey, usual string
 		m.add(ReasonSecret, field+".key", "Secret %s has no entry %s, or it is empty; add it, or name another one (the default is %s)", shorten(name.String()), shorten(key), usual)
 	}
 	return credentials.Value{SecretRef: &credentials.SecretRef{Namespace: name.Namespace, Name: name.Name, Key: key}}
+}
+
+// oidc is a token of an issuer, which the gateway asks itself. Where that may be is checked
+// as for a destination, and again whenever it is asked.
+func (m *backendBuilder) oidc(at string, in *v1alpha1.OIDC) credentials.IdentityToken {
+	out := &credentials.OIDC{
+		Issuer: in.Issuer, ClientID: in.ClientID, Scopes: slices.Clone(in.Scopes), Audience: in.Audience,
+		ClientSecret: m.secret(at+".secretRef", in.SecretRef, "client-secret"),
+	}
+	u, err := url.Parse(in.Issuer)
+	switch {
+	case err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		m.invalid(at+".issuer", "must be an https URL without user, password and query")
+	case !m.local:
+		out.Guard = &credentials.Guard{Domain: m.in.ClusterDomain}
+		if strings.HasSuffix(strings.ToLower(u.Hostname()), ".svc") {
+			m.invalid(at+".issuer", "must name the Service in full, as in name.namespace.svc.%s", m.in.ClusterDomain)
+		} else {
+			m.reachable(at+".issuer", u.Hostname(), "name a Service")
+		}
+	}
+	if in.ClientID == "" {
+		m.invalid(at+".clientID", "must be there")
+	}
+	return credentials.IdentityToken{OIDC: out}
 }

@@ -2,7 +2,6 @@ package airoute
 
 import (
 	"net/netip"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -66,15 +65,21 @@ func (m *backendBuilder) hostname(h *v1alpha1.HostnameDestination) {
 	if m.local {
 		return
 	}
-	if ownHost(h.Host) {
-		m.add(ReasonUnsupported, at+".host", "would lead to the gateway's own machine; name another host, or a Service")
+	m.reachable(at+".host", h.Host, "use destination type Service")
+}
+
+// reachable checks that whoever may write the AIBackend may have the gateway send to a
+// host. instead is what to do about a name of the cluster that is no Service's.
+func (m *backendBuilder) reachable(field, host, instead string) {
+	if ownHost(host) {
+		m.add(ReasonUnsupported, field, "would lead to the gateway's own machine; name another host, or a Service")
 	}
-	host := strings.ToLower(strings.TrimSuffix(h.Host, "."))
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	inside, ours := strings.CutSuffix(host, "."+m.in.ClusterDomain)
 	if service, ok := serviceOf(inside); ok {
-		m.granted(&m.problems, at+".host", m.from, Reference{"", kindService, service})
+		m.granted(&m.problems, field, m.from, Reference{"", kindService, service})
 	} else if ours {
-		m.add(ReasonUnsupported, at+".host", "is a name within the cluster and not a Service's; use destination type Service")
+		m.add(ReasonUnsupported, field, "is a name within the cluster and not a Service's; %s", instead)
 	}
 }
 
@@ -89,9 +94,6 @@ func (m *backendBuilder) port(field string, p int32) {
 func (m *backendBuilder) service(s *v1alpha1.ServiceDestination) {
 	const at = "spec.destination.service"
 	m.port(at+".port", s.Port)
-	if s.EndpointPicker != nil {
-		m.add(ReasonUnsupported, at+".endpointPicker", "is not supported yet; make an InferencePool with this picker, and use type InferencePool")
-	}
 	m.out.TLS.Off = m.out.TLS.Off || m.x.Spec.TLS == nil
 	name := m.named((*string)(s.Namespace), s.Name)
 	if !m.granted(&m.problems, at+".namespace", m.from, Reference{"", kindService, name}) {
@@ -102,12 +104,12 @@ func (m *backendBuilder) service(s *v1alpha1.ServiceDestination) {
 		m.add(ReasonNotFound, at+".name", "there is no Service %s%s", shorten(name.String()), m.here())
 	case found.Spec.Type == corev1.ServiceTypeExternalName:
 		m.add(ReasonUnsupported, at+".name", "Service %s is of type ExternalName; use destination type Hostname", name)
-	case !slices.ContainsFunc(found.Spec.Ports, func(p corev1.ServicePort) bool {
-		return p.Port == s.Port && (p.Protocol == "" || p.Protocol == corev1.ProtocolTCP)
-	}):
+	case tcpPort(found, s.Port) < 0:
 		m.add(ReasonNotFound, at+".port", "Service %s has no TCP port %d; name one that it has", name, s.Port)
+	case s.EndpointPicker != nil:
+		m.picked(at, s, found)
 	}
-	m.out.Host = name.Name + "." + name.Namespace + ".svc." + m.in.ClusterDomain
+	m.out.Host = m.hostOf(name)
 }
 
 func (m *backendBuilder) pool(p *v1alpha1.PoolDestination) {

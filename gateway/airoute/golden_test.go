@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairway-ai/fairway/aibackend/credentials"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what the objects come to into testdata")
@@ -125,7 +127,14 @@ func summary(r *Result) string {
 		} else {
 			p(" %s", x.Authority())
 		}
+		if k := x.Picked; k != nil {
+			p(" service=%s:%q picker=%q open=%t host=%s", k.Service, k.Port, k.Picker, k.FailOpen, x.Authority())
+		}
 		p(" tls={off=%t insecure=%t name=%q ca=%d} credentials=%s", x.TLS.Off, x.TLS.Insecure, x.TLS.ServerName, strings.Count(string(x.TLS.CA), "BEGIN"), x.Credentials.Type)
+		if o := oidcOf(&x.Credentials); o != nil {
+			p(" issuer=%s client=%s secret=%s/%s:%s scopes=%v audience=%q guard=%+v", o.Issuer, o.ClientID,
+				o.ClientSecret.SecretRef.Namespace, o.ClientSecret.SecretRef.Name, o.ClientSecret.SecretRef.Key, o.Scopes, o.Audience, *o.Guard)
+		}
 		if x.Provider.Model != "" {
 			p(" model=%s", x.Provider.Model)
 		}
@@ -138,6 +147,19 @@ func summary(r *Result) string {
 		p(" without=%v,%v\n", x.RemoveHeaders, x.RemoveBody)
 	}
 	return out.String()
+}
+
+// oidcOf is where a credential's identity token comes from, nil if from nowhere.
+func oidcOf(c *credentials.Config) *credentials.OIDC {
+	switch {
+	case c.AWS != nil && c.AWS.WebIdentity != nil:
+		return c.AWS.WebIdentity.Token.OIDC
+	case c.Azure != nil && c.Azure.Federated != nil:
+		return c.Azure.Federated.OIDC
+	case c.GCP != nil && c.GCP.WorkloadIdentity != nil:
+		return c.GCP.WorkloadIdentity.Token.OIDC
+	}
+	return nil
 }
 
 func sortedNames[T any](m map[types.NamespacedName]T) []types.NamespacedName {

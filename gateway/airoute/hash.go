@@ -8,9 +8,12 @@ import (
 	"maps"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/types"
 	inferencev1 "sigs.k8s.io/gateway-api-inference-extension/api/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/fairway-ai/fairway/api/v1alpha1"
+	"github.com/fairway-ai/fairway/gateway/accesspolicy"
 	"github.com/fairway-ai/fairway/gateway/xds"
 )
 
@@ -28,6 +31,8 @@ type seen struct {
 	Providers []xds.Provider
 	Pools     []seenPool
 	Models    []Model
+	// Guarded are the targets of policies at the route's Gateways.
+	Guarded []accesspolicy.Target `json:",omitempty"`
 }
 
 type seenRule struct {
@@ -45,8 +50,10 @@ type seenPool struct {
 
 // hashes sets the hash of every AIRoute and HTTPRoute.
 func (b *builder) hashes(r *Result) {
-	for _, x := range r.Routes {
+	for _, route := range b.in.Routes {
+		x := r.Routes[nameOf(route)]
 		s := b.seen(x.Rules)
+		s.Guarded = b.guarded(route)
 		s.Hostnames, s.Matches, s.Models = x.Hostnames, x.Matches, b.c.ModelsOf([]string{x.Name})
 		x.Hash = s.hash()
 	}
@@ -84,6 +91,18 @@ func (b *builder) seen(names []string) *seen {
 		s.Pools = append(s.Pools, b.seenPool(name))
 	}
 	return s
+}
+
+// guarded are the targets of policies at a route's Gateways, in order.
+func (b *builder) guarded(route *v1alpha1.AIRoute) (all []accesspolicy.Target) {
+	for _, p := range route.Spec.ParentRefs {
+		gateway := types.NamespacedName{Namespace: route.Namespace, Name: string(p.Name)}
+		if p.Namespace != nil {
+			gateway.Namespace = string(*p.Namespace)
+		}
+		all = append(all, b.c.Access.Targets(gateway)...)
+	}
+	return all
 }
 
 func (b *builder) seenPool(name string) seenPool {

@@ -96,7 +96,7 @@ func TestProblems(t *testing.T) {
 		{"location: global, secretRef: {name: keys}", "location: global", "vertex ResolvedRefs/IdentityNotPermitted spec.credentials.gcp: without secretRef, the gateway's own identity is used, and namespace default may not use it; set secretRef, or add the namespace to the chart's value gateway.ownIdentityNamespaces"},
 		// What AIBackends name.
 		{toVLLM, strings.Replace(toVLLM, "8000", "9", 1), "service ResolvedRefs/BackendNotFound spec.destination.service.port: Service ml/vllm has no TCP port 9; name one that it has"},
-		{toVLLM, strings.Replace(toVLLM, "8000", "8000, endpointPicker: {name: epp}", 1), "service Accepted/UnsupportedValue spec.destination.service.endpointPicker: is not supported yet; make an InferencePool with this picker, and use type InferencePool"},
+		{toVLLM, strings.Replace(toVLLM, "8000", "8000, endpointPicker: {name: epp}", 1), "service ResolvedRefs/BackendNotFound spec.destination.service.endpointPicker.name: there is no Service ml/epp; create it, or correct the reference; until then the failure mode applies"},
 		{toVLLM, strings.Replace(toVLLM, "name: vllm", "name: gone", 1), "service ResolvedRefs/BackendNotFound spec.destination.service.name: there is no Service ml/gone; create it, or correct the reference"},
 		{"{ports: [{port: 8000}]}", "{type: ExternalName, externalName: evil.example}", "service Accepted/UnsupportedValue spec.destination.service.name: Service ml/vllm is of type ExternalName; use destination type Hostname\n" +
 			"service-tls Accepted/UnsupportedValue spec.destination.service.name: Service ml/vllm is of type ExternalName; use destination type Hostname"},

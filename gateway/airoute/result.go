@@ -9,6 +9,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/fairway-ai/fairway/api/v1alpha1"
+	"github.com/fairway-ai/fairway/gateway/accesspolicy"
 )
 
 // Input is what a cluster has of AIRoutes and of what they lead to.
@@ -17,6 +18,8 @@ type Input struct {
 	Backends []*v1alpha1.AIBackend
 	// HTTPRoutes may have rules that send to AIBackends; all others are ignored.
 	HTTPRoutes []*gatewayv1.HTTPRoute
+	// Policies say who may call.
+	Policies []*v1alpha1.AIAccessPolicy
 
 	// Pool, Service and ConfigMap find an object, nil when there is none.
 	Pool      func(types.NamespacedName) *inferencev1.InferencePool
@@ -56,6 +59,8 @@ type Result struct {
 	Backends map[types.NamespacedName]*BackendResult
 	// Direct are the HTTPRoutes of the input with a rule that sends to AIBackends.
 	Direct map[types.NamespacedName]*DirectResult
+	// Policies are the AIAccessPolicies of the input.
+	Policies map[types.NamespacedName]*accesspolicy.Result
 }
 
 // RouteResult is an AIRoute.

@@ -2,17 +2,21 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 
+	accesscontroller "github.com/fairway-ai/fairway/gateway/accesspolicy/controller"
 	"github.com/fairway-ai/fairway/gateway/airoute"
 	"github.com/fairway-ai/fairway/gateway/airoute/controller"
 	"github.com/fairway-ai/fairway/gateway/airoute/kube"
 	"github.com/fairway-ai/fairway/gateway/egress/parts"
+	poolkube "github.com/fairway-ai/fairway/pool/kube"
 )
 
 // EgressOptions say whether and how requests go to AI providers.
@@ -41,7 +45,9 @@ type providers struct {
 	source *kube.Source
 	synced chan struct{} // closed when source has told of all there was
 	parts  *parts.Parts
+	picked *picked
 	status *controller.Controller
+	access *accesscontroller.Controller
 	// compiled is the newest result, nil before the first.
 	compiled atomic.Pointer[airoute.Result]
 	changed  chan struct{} // capacity 1
@@ -68,6 +74,14 @@ func (g *gateway) newProviders() (*providers, error) {
 	if err != nil {
 		return nil, err
 	}
+	clients, err := kubernetes.NewForConfig(o.Config)
+	if err != nil {
+		return nil, fmt.Errorf("EndpointSlices: %w", err)
+	}
+	p.picked = &picked{
+		slices:    watchSlices(clients, poolkube.NewWatchErrors(o.Log, nil).Handle, o.Log),
+		endpoints: g.eds, foreign: g.relay, gone: g.pickers.forget, timeout: o.PickerTimeout, log: o.Log, backends: map[string]*pickedBackend{},
+	}
 	p.source.Subscribe(p.apply)
 	p.source.SubscribeSecrets(p.parts.SecretChanged)
 	return p, nil
@@ -76,6 +90,7 @@ func (g *gateway) newProviders() (*providers, error) {
 // apply takes a new state over: backends first, so that no rule leads to one that is not
 // there.
 func (p *providers) apply(r *airoute.Result) {
+	p.picked.update(r.Config)
 	// What is wrong with a backend is in its state, and refuses that backend's requests.
 	_ = p.parts.Update(context.Background(), r.Config)
 	if err := p.parts.SetRules(r.Config); err != nil {
@@ -101,7 +116,9 @@ func (p *providers) forget(ctx context.Context) error {
 			return nil
 		case <-time.After(lingering):
 		}
-		p.parts.Keep(p.compiled.Load().Config)
+		c := p.compiled.Load().Config
+		p.parts.Keep(c)
+		p.picked.keep(c)
 	}
 }
 
@@ -110,9 +127,10 @@ func (p *providers) run(keep func(what string, f func(context.Context) error)) {
 	keep("AIRoutes", p.source.Run)
 	keep("credentials", func(ctx context.Context) error { p.parts.Run(ctx); return nil })
 	keep("backends", p.forget)
+	keep("endpoints of Services", p.picked.run)
 }
 
-// writeStatus prepares the controller of AIRoutes and AIBackends.
+// writeStatus prepares the controllers of AIRoutes, AIBackends and AIAccessPolicies.
 func (p *providers) writeStatus(g *gateway, leads func() bool) error {
 	var err error
 	p.status, err = controller.New(g.manager.GetClient(), p.source, controller.Options{
@@ -123,7 +141,14 @@ func (p *providers) writeStatus(g *gateway, leads func() bool) error {
 		return err
 	}
 	p.parts.OnState(p.status.CredentialsChanged)
-	return p.status.SetupWithManager(g.manager)
+	if err := p.status.SetupWithManager(g.manager); err != nil {
+		return err
+	}
+	p.access = accesscontroller.New(g.manager.GetClient(), p.source, accesscontroller.Options{
+		Live: g.manager.GetAPIReader(), GatewayController: g.o.GatewayController, Leads: leads,
+		Recorder: g.manager.GetEventRecorder("fairway-gateway"),
+	})
+	return p.access.SetupWithManager(g.manager)
 }
 
 // known is what the hooks are told: nothing before everything was seen, because an

@@ -1,11 +1,14 @@
 package cluster
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
 
+	"github.com/fairway-ai/fairway/epp"
 	"github.com/fairway-ai/fairway/epp/tracing"
 	"github.com/fairway-ai/fairway/extproc/scan"
 	"github.com/fairway-ai/fairway/pool"
@@ -57,8 +60,8 @@ type Options struct {
 	Scrape bool
 	// Scan are the prompt blocks that Policy wants.
 	Scan scan.Options
-	// SessionHeader is true when Policy reads session tokens.
-	SessionHeader bool
+	// Follow runs until its context ends and changes Policy meanwhile; nil for nothing.
+	Follow func(ctx context.Context, f Followed) error
 	// ExplainHeader answers x-fairway-explain: 1 with x-fairway-explanation.
 	ExplainHeader bool
 	// Pprof serves /debug/pprof on MetricsPort.
@@ -69,6 +72,13 @@ type Options struct {
 	Tracer *tracing.Tracer
 	// Log gets what an operator should know.
 	Log *slog.Logger
+}
+
+// Followed is what Options.Follow may change, and where it counts that it did.
+type Followed struct {
+	Pools    *epp.PoolSet
+	Picker   *epp.Picker
+	Registry *prometheus.Registry
 }
 
 // TLSOptions are three ways, of which one is set.

@@ -13,6 +13,7 @@ import (
 	"github.com/fairway-ai/fairway/epp"
 	"github.com/fairway-ai/fairway/epp/explain"
 	"github.com/fairway-ai/fairway/epp/metrics"
+	"github.com/fairway-ai/fairway/epp/objectives"
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/extproc/relay"
 	"github.com/fairway-ai/fairway/gateway/certs"
@@ -30,13 +31,17 @@ type gateway struct {
 	eds     *eds.Server
 	relay   *relay.Registry
 	pickers *pickerMetrics
+	picker  *epp.Picker
 	set     *epp.PoolSet
 	server  *epp.Server
 	hooks   *hookServer
 	watcher *kube.Watcher
-	synced  chan struct{} // closed when the watcher has told of every pool
-	status  *inferencepool.Controller
-	leader  *leader // nil when this replica leads without asking
+	// known is what objectives finds of InferenceObjectives and InferenceModelRewrites.
+	known      objectives.Store
+	objectives *objectives.FromKube
+	synced     chan struct{} // closed when the watcher has told of every pool
+	status     *inferencepool.Controller
+	leader     *leader // nil when this replica leads without asking
 	// providers carry requests to AI providers; nil without egress.
 	providers *providers
 }
@@ -70,13 +75,18 @@ func (g *gateway) build(ctx context.Context) error {
 	}
 	ring := explain.NewRing(0)
 	g.metrics = metrics.New(metrics.Options{Commit: o.Commit, BuildRef: o.Version, Process: true})
+	if g.objectives, err = objectives.NewFromKube(o.Config, &g.known, objectives.KubeOptions{Log: o.Log}); err != nil {
+		return err
+	}
 	picker, err := epp.New(epp.Options{
+		Priority: g.known.Priority, Rewrite: g.known.Rewrite,
 		Hold: true, MaxHold: o.MaxHold, Metrics: g.metrics, Explain: ring, ExplainHeader: o.ExplainHeader,
-		SessionHeader: o.SessionHeader, Tracer: o.Tracer, Log: o.Log,
+		Tracer: o.Tracer, Log: o.Log,
 	})
 	if err != nil {
 		return err
 	}
+	g.picker = picker
 	g.set = epp.NewPoolSet(epp.PoolSetOptions{Picker: picker, Policy: o.Policy, Pool: o.Pool, Log: o.Log})
 	g.pickers = newPickerMetrics(g.metrics.Registry())
 	g.relay = relay.New(relay.Options{MaxBodyBytes: o.MaxBodyBytes, Metrics: g.pickers, Log: o.Log})
@@ -174,6 +184,7 @@ func (g *gateway) elected() {
 	g.status.Elected()
 	if g.providers != nil {
 		g.providers.status.Elected()
+		g.providers.access.Elected()
 	}
 }
 
@@ -194,6 +205,7 @@ func (g *gateway) run(ctx context.Context) error {
 	}
 	keep("manager", g.manager.Start)
 	keep("pools", g.watcher.Run)
+	keep("objectives", g.objectives.Run)
 	keep("metrics of endpoints", func(ctx context.Context) error {
 		if !g.o.Scrape {
 			<-ctx.Done()
@@ -201,6 +213,11 @@ func (g *gateway) run(ctx context.Context) error {
 		}
 		return g.set.Run(ctx)
 	})
+	if f := g.o.Follow; f != nil {
+		keep("configuration", func(ctx context.Context) error {
+			return f(ctx, Followed{Pools: g.set, Picker: g.picker, Registry: g.metrics.Registry()})
+		})
+	}
 	if g.providers != nil {
 		g.providers.run(keep)
 	}

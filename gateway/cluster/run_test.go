@@ -64,7 +64,7 @@ type process struct {
 	ended   chan error
 }
 
-func startProcess(t testing.TB) *process {
+func startProcess(t testing.TB, change ...func(*Options)) *process {
 	t.Helper()
 	env := kubetest.Start(t)
 	kubetest.InstallInferencePool(t, env.Config)
@@ -86,6 +86,17 @@ func startProcess(t testing.TB) *process {
 		DrainTimeout: 5 * time.Second, MaxHold: time.Second, MaxBodyBytes: 1 << 20,
 		Log: slog.New(slog.DiscardHandler),
 	}}
+	for _, f := range change {
+		f(&p.o)
+	}
+	if p.o.Egress.Enabled {
+		_, err := envtest.InstallCRDs(env.Config, envtest.CRDInstallOptions{
+			Paths: []string{filepath.Join("..", "..", "charts", "fairway", "files", "crds")}, ErrorIfPathMissing: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	m, err := newManager(&p.o)
 	if err != nil {
 		t.Fatal(err)

@@ -155,9 +155,40 @@ func TestPassthrough(t *testing.T) {
 }
 
 func TestLost(t *testing.T) {
-	for dir, want := range map[string]bool{"openai": false, "old": false, "cohere": false, "mutations": false, "pools": false, "nasty": true, "aws": true} {
+	for dir, want := range map[string]bool{"openai": false, "old": false, "cohere": false, "mutations": false, "pools": false, "nasty": true, "aws": false, "azure": false, "gcp": false} {
 		if r := converted(t, "testdata/"+dir, Options{}); r.Lost() != want {
 			t.Errorf("%s: lost is %v:\n%s", dir, r.Lost(), report(r))
+		}
+	}
+}
+
+// TestOIDC: too little of an issuer, or of what its token is exchanged for, is no
+// credential.
+func TestOIDC(t *testing.T) {
+	const aws, gcp = "testdata/aws", "testdata/gcp"
+	for _, tt := range []struct{ dir, old, new, want string }{
+		{aws, "", "", ""},
+		{aws, "issuer: https://issuer.example.com", "issuer: http://issuer.example.com", "has no usable client or role"},
+		{aws, "clientID: gateway", "clientIDRef: {name: a}", "has no usable client or role"},
+		{aws, "clientSecret: {name: oidc-secret}", "clientSecret: {}", "has no usable client or role"},
+		{aws, "awsRoleArn: arn:aws:iam::123456789012:role/bedrock", "awsRoleArn: bedrock", "has no usable client or role"},
+		{aws, "aud: sts", "grantType: password\n      aud: sts", `"password" is not asked with`},
+		{aws, "{issuer: https", "{tokenEndpoint: 'https://a.example.com', issuer: https", "the issuer is asked where it gives out tokens"},
+		{aws, "clientSecret: {name: oidc-secret}", "clientSecret: {name: a, namespace: other}", "copy Secret other/a to namespace ai"},
+		{gcp, "workloadIdentityPoolName: pool", "workloadIdentityPoolName: ../pool", "has no usable client, pool or provider"},
+		{gcp, "      oidcExchangeToken:", "      unknown:", "has no usable client, pool or provider"},
+		{"testdata/azure", "clientID: gateway, ", "", "has no usable client;"},
+	} {
+		in, err := os.ReadFile(tt.dir + "/in.yaml")
+		if err != nil || !strings.Contains(string(in), tt.old) {
+			t.Fatalf("%s: %q is not there: %v", tt.dir, tt.old, err)
+		}
+		r, err := Convert([]Source{{"in.yaml", []byte(strings.Replace(string(in), tt.old, tt.new, 1))}}, Options{})
+		if err != nil || !strings.Contains(report(r), tt.want) {
+			t.Errorf("%s for %s: %v\n%s", tt.new, tt.old, err, report(r))
+		}
+		if lost := strings.HasPrefix(tt.want, "has no usable"); lost && strings.Contains(string(r.YAML), "oidc:") {
+			t.Errorf("%s for %s: is served with half of it", tt.new, tt.old)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package convert
 
 import (
 	"regexp"
-	"strings"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -13,7 +12,6 @@ var roleARN = regexp.MustCompile(`^arn:[-a-z]+:iam::[0-9]{12}:role/.+$`)
 
 const (
 	ownIdentity  = "; the namespace must be one of the chart's gateway.ownIdentityNamespaces"
-	noExchange   = "tokens of an OpenID Connect provider are not fetched with a client secret; "
 	mustFit      = "%s does not go with schema %s; the AIBackend has no credentials"
 	secretName   = "must have the Secret's name; the AIBackend has no credentials"
 	copySecret   = "AIBackends read Secrets of their own namespace alone; copy Secret %s to namespace %s"
@@ -115,8 +113,11 @@ func (c *converter) aws(p *object, schema v1alpha1.SchemaName) *v1alpha1.Credent
 			c.lost(p, o.at("awsRoleArn"), "is not the name of a role")
 			a.RoleARN = ""
 		}
-		o.ignore()
-		c.lost(p, o.path, noExchange+"here the gateway's own identity assumes the role. Have the role trust that (IRSA), or mount a projected service account token and name it in aws.webIdentityTokenFile"+ownIdentity)
+		a.OIDC = c.oidc(p, o)
+		if a.OIDC == nil || a.RoleARN == "" {
+			c.lost(p, o.path, "has no usable client or role; the AIBackend has no credentials")
+			return nil
+		}
 	} else if a.SecretRef == nil {
 		c.check(p, n0(n, "awsCredentials"), "the gateway's own identity is used"+ownIdentity)
 	}
@@ -146,14 +147,16 @@ func (c *converter) azure(p *object, schema v1alpha1.SchemaName) *v1alpha1.Crede
 		a.SecretRef = c.secretAt(p, n, "clientSecretRef")
 	}
 	if o := n.child("oidcExchangeToken"); o != nil {
-		o.ignore()
-		c.lost(p, o.path, noExchange+"here a workload identity is used: annotate the chart's service account with azure.workload.identity/client-id, and let the application trust the cluster's issuer"+ownIdentity)
+		if a.OIDC = c.oidc(p, o); a.OIDC == nil {
+			c.lost(p, o.path, "has no usable client; the AIBackend has no credentials")
+			return nil
+		}
 	}
 	switch {
 	case schema != v1alpha1.SchemaAzureOpenAI:
 		c.lost(p, "spec.type", mustFit, "AzureCredentials", schema)
 		return nil
-	case len(a.TenantID) > 64 || len(a.ClientID) > 64 || a.SecretRef != nil && (a.TenantID == "" || a.ClientID == ""):
+	case len(a.TenantID) > 64 || len(a.ClientID) > 64 || (a.SecretRef != nil || a.OIDC != nil) && (a.TenantID == "" || a.ClientID == ""):
 		c.lost(p, n0(n, "azureCredentials"), "must have tenantID and clientID; the AIBackend has no credentials")
 		return nil
 	}
@@ -167,15 +170,10 @@ func (c *converter) gcp(p *object, schema v1alpha1.SchemaName) *v1alpha1.Credent
 		g.SecretRef = c.secret(p, f)
 	}
 	if w := n.child("workloadIdentityFederationConfig"); w != nil {
-		if name := w.child("serviceAccountImpersonation").str("serviceAccountName"); name != "" {
-			g.Impersonate = name
-			if project := w.str("projectID"); !strings.Contains(name, "@") && project != "" {
-				g.Impersonate += "@" + project + ".iam.gserviceaccount.com"
-			}
-			g.Impersonate = clip(g.Impersonate, 256)
+		if !c.federated(p, w, g) {
+			c.lost(p, w.path, "has no usable client, pool or provider; the AIBackend has no credentials")
+			return nil
 		}
-		w.ignore()
-		c.lost(p, w.path, noExchange+"here the gateway's own identity is used: GKE's workload identity, or a federation configuration with a projected service account token that GOOGLE_APPLICATION_CREDENTIALS names"+ownIdentity)
 	} else if g.SecretRef == nil {
 		c.check(p, n0(n, "gcpCredentials"), "the gateway's own identity is used"+ownIdentity)
 	}

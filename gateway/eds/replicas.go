@@ -15,7 +15,7 @@ import (
 // maxPriority is the last priority used; Envoy allows 128.
 const maxPriority = 31
 
-// replica is one ready pod of Fairway's own Service.
+// replica is one ready endpoint of a Service, most often Fairway's own.
 type replica struct {
 	name    string // of the pod, or of the address without one
 	address netip.AddrPort
@@ -31,12 +31,12 @@ type replica struct {
 // Where a Service has two address families, IPv4 counts. Without ready replicas, the
 // assignment is empty.
 func Replicas(endpointSlices []discoveryv1.EndpointSlice, port string) *endpointv3.ClusterLoadAssignment {
-	ready := readyReplicas(endpointSlices, discoveryv1.AddressTypeIPv4, port)
-	if len(ready) == 0 {
-		ready = readyReplicas(endpointSlices, discoveryv1.AddressTypeIPv6, port)
+	all := make([]*discoveryv1.EndpointSlice, len(endpointSlices))
+	for i := range endpointSlices {
+		all[i] = &endpointSlices[i]
 	}
 	a := &endpointv3.ClusterLoadAssignment{ClusterName: xds.PickerClusterName}
-	for i, r := range ready {
+	for i, r := range readyOf(all, port) {
 		e := &endpointv3.LbEndpoint{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
 			Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 				Address:       r.address.Addr().String(),
@@ -55,8 +55,28 @@ func Replicas(endpointSlices []discoveryv1.EndpointSlice, port string) *endpoint
 	return a
 }
 
+// Ready are the addresses, "ip:port", of the ready endpoints of a Service's
+// EndpointSlices at the port of the given name. Where a Service has two address
+// families, IPv4 counts. Addresses that mean another place on every machine are left out.
+func Ready(endpointSlices []*discoveryv1.EndpointSlice, port string) []string {
+	var all []string
+	for _, r := range readyOf(endpointSlices, port) {
+		if ip := r.address.Addr(); ip.IsGlobalUnicast() {
+			all = append(all, r.address.String())
+		}
+	}
+	return all
+}
+
+func readyOf(endpointSlices []*discoveryv1.EndpointSlice, port string) []replica {
+	if all := readyReplicas(endpointSlices, discoveryv1.AddressTypeIPv4, port); len(all) > 0 {
+		return all
+	}
+	return readyReplicas(endpointSlices, discoveryv1.AddressTypeIPv6, port)
+}
+
 // readyReplicas are the ready replicas of one address family, sorted, each once.
-func readyReplicas(endpointSlices []discoveryv1.EndpointSlice, family discoveryv1.AddressType, port string) []replica {
+func readyReplicas(endpointSlices []*discoveryv1.EndpointSlice, family discoveryv1.AddressType, port string) []replica {
 	var ready []replica
 	for _, s := range endpointSlices {
 		number, ok := portNumber(s.Ports, port)

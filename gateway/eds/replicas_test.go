@@ -75,6 +75,25 @@ func TestReplicas(t *testing.T) {
 	}
 }
 
+// Of a Service that anybody can have made, addresses that lead to Envoy's own machine
+// do not count.
+func TestReady(t *testing.T) {
+	const v4, v6 = discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6
+	for _, c := range []struct {
+		slice discoveryv1.EndpointSlice
+		want  []string
+	}{
+		{slice(v4, endpoint("b", "10.0.0.2"), endpoint("a", "203.0.113.1")), []string{"203.0.113.1:9002", "10.0.0.2:9002"}},
+		{slice(v6, endpoint("a", "fd00::1")), []string{"[fd00::1]:9002"}},
+		{slice(v4, endpoint("a", "127.0.0.1"), endpoint("b", "169.254.169.254"), endpoint("c", "0.0.0.0"), endpoint("d", "224.0.0.1")), nil},
+		{slice(v6, endpoint("a", "::1"), endpoint("b", "fe80::1"), endpoint("c", "::ffff:127.0.0.1")), nil},
+	} {
+		if got := Ready([]*discoveryv1.EndpointSlice{&c.slice}, "grpc"); !slices.Equal(got, c.want) {
+			t.Errorf("got %q, want %q", got, c.want)
+		}
+	}
+}
+
 // All replicas tell all Envoys the same, whatever order the API server lists in.
 func TestReplicasOrder(t *testing.T) {
 	var all []discoveryv1.EndpointSlice

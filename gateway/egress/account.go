@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"sync"
+	"time"
 
 	"github.com/fairway-ai/fairway/aibackend/credentials"
 )
@@ -70,6 +71,32 @@ const (
 type state struct {
 	ready           bool
 	reason, message string
+	// expires is when it is ready no longer; zero for never.
+	expires time.Time
+}
+
+// Ready says whether requests to the AIBackend of that label can be signed now, also of
+// one that is not known, which is asked for nothing. It takes no lock.
+func (b *Backends) Ready(label string) bool {
+	all := b.until.Load()
+	if all == nil {
+		return true
+	}
+	until, limited := (*all)[label]
+	return !limited || b.o.Now().Before(until)
+}
+
+// noteLocked keeps for Ready what states are now.
+func (b *Backends) noteLocked() { b.note(b.statesLocked("")) }
+
+func (b *Backends) note(states map[string]state) {
+	until := map[string]time.Time{}
+	for label, s := range states {
+		if !s.ready || !s.expires.IsZero() {
+			until[label] = s.expires // of one that is not ready, long ago
+		}
+	}
+	b.until.Store(&until)
 }
 
 // State says whether requests to the AIBackend of that label can be signed, and why not,
@@ -79,6 +106,12 @@ func (b *Backends) State(label string) (ready bool, reason, message string, know
 	defer b.mu.Unlock()
 	s, known := b.statesLocked(label)[label]
 	return s.ready, s.reason, s.message, known
+}
+
+// same says whether two states differ in nothing that State tells.
+func (s state) same(other state) bool {
+	s.expires, other.expires = time.Time{}, time.Time{}
+	return s == other
 }
 
 // statesLocked are the states by label, of one label or of all, "". Of several backends
@@ -113,7 +146,10 @@ func (u *used) state() state {
 		return state{ready: true, reason: ReasonNotRequired, message: "the backend asks for no credential"}
 	}
 	s := u.account.credential.Status()
-	return state{s.Ready, string(s.Reason), s.Message}
+	if !s.Ready {
+		s.Expires = time.Time{}
+	}
+	return state{s.Ready, string(s.Reason), s.Message, s.Expires}
 }
 
 // OnState has f told the label of every AIBackend whose state is new or has changed, or
@@ -140,6 +176,7 @@ func (b *Backends) tellStates(ctx context.Context) {
 	for {
 		b.mu.Lock()
 		now, tell := b.statesLocked(""), b.tell
+		b.note(now)
 		b.mu.Unlock()
 		for i, f := range tell {
 			last := told
@@ -147,7 +184,7 @@ func (b *Backends) tellStates(ctx context.Context) {
 				last = nil // it knows nothing yet
 			}
 			for label, s := range now {
-				if old, ok := last[label]; !ok || old != s {
+				if old, ok := last[label]; !ok || !old.same(s) {
 					f(label)
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairway-ai/fairway/aibackend/credentials"
@@ -44,6 +45,8 @@ type Backends struct {
 	cooling     *Cooling
 	tries       *Tries
 	wake        chan struct{} // a state may have changed
+	// until is until when requests can be signed, by label; see Ready.
+	until atomic.Pointer[map[string]time.Time]
 
 	mu      sync.Mutex      // guards the following
 	running context.Context // of Run; nil outside of it
@@ -115,6 +118,7 @@ func (b *Backends) Update(ctx context.Context, c *airoute.Config) error {
 	}
 	b.closeUnusedLocked(before)
 	b.startLocked()
+	b.noteLocked()
 	b.changed()
 	return err
 }
@@ -192,6 +196,7 @@ func (b *Backends) Keep(c *airoute.Config) {
 		}
 	}
 	b.closeUnusedLocked(before)
+	b.noteLocked()
 	b.changed()
 }
 

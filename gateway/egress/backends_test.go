@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/protobuf/proto"
@@ -135,6 +136,57 @@ func TestBackendsSecrets(t *testing.T) {
 	if got := fmt.Sprintf("%+v %v", b.inUse["ns/a"].account.credential, b.inUse["ns/a"].config); strings.Contains(got, "canary") {
 		t.Errorf("prints %s", got)
 	}
+}
+
+// TestBackendsReady: whether requests can be signed is known without a lock, and follows
+// Secrets.
+func TestBackendsReady(t *testing.T) {
+	s := &secrets{}
+	b := NewBackends(BackendsOptions{Secrets: s})
+	is := func(label string, want bool) {
+		t.Helper()
+		b.mu.Lock() // which Ready must not need
+		defer b.mu.Unlock()
+		if got := b.Ready(label); got != want {
+			t.Errorf("%s: ready is %t", label, got)
+		}
+	}
+	is("ns/a", true) // of nobody
+	if err := b.Update(t.Context(), config(keyed("ns/a#big", "keys"), open("ns/free"), unmakeable("ns/broken"))); err == nil {
+		t.Error("nothing is wrong")
+	}
+	is("ns/a", false)
+	is("ns/broken", false)
+	is("ns/free", true)
+	b.Keep(config(keyed("ns/a#big", "keys")))
+	is("ns/broken", true)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go b.Run(ctx)
+	s.set("ns/keys", "value")
+	b.SecretChanged("ns", "keys")
+	for end := time.Now().Add(patience); !b.Ready("ns/a"); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not become ready")
+		}
+	}
+}
+
+// TestBackendsReadyEnds: a token that ran out is none, before anybody tells.
+func TestBackendsReadyEnds(t *testing.T) {
+	at := newClock()
+	b := NewBackends(BackendsOptions{Now: at.now})
+	is := func(want bool) {
+		t.Helper()
+		if got := b.Ready("ns/token"); got != want {
+			t.Errorf("ready is %t", got)
+		}
+	}
+
+	b.note(map[string]state{"ns/token": {ready: true, expires: at.now().Add(time.Minute)}})
+	is(true)
+	at.pass(time.Minute)
+	is(false)
 }
 
 func TestBackendsUpdate(t *testing.T) {

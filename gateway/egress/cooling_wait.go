@@ -15,9 +15,9 @@ const (
 	longestWait = 5 * time.Minute
 )
 
-// limits are the headers in which providers tell of a limit: how much is left of it,
+// providerLimits are the headers in which providers tell of a limit: how much is left of it,
 // and when there is more.
-var limits = [...]struct{ remaining, reset string }{
+var providerLimits = [...]struct{ remaining, reset string }{
 	{"x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"},
 	{"x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"},
 	{"anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset"},
@@ -41,7 +41,7 @@ func waitFor(status int, header func(string) string, now time.Time) (time.Durati
 		return 0, false
 	}
 	if wait <= 0 {
-		for _, l := range limits {
+		for _, l := range providerLimits {
 			if none(header(l.remaining)) {
 				wait = max(wait, moment(header(l.reset), now))
 			}

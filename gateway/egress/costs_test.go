@@ -189,7 +189,7 @@ func TestPoolAnswers(t *testing.T) {
 			if !tt.alone {
 				pick.Observer = next
 			}
-			o := p.watch(rule, req, pick).(*watched)
+			o := p.watch(rule, req, pick, "").(*watched)
 			o.ReadHeaders(func(name string) string { return map[string]string{BackendHeader: tt.by}[name] })
 			o.ResponseHeaders(at.Add(time.Second), 200, "1.2.3.4:80")
 			if o.SkipsBody() == tt.want && tt.alone || tt.want && o.SkipsBody() {
@@ -231,11 +231,11 @@ func TestPoolAnswers(t *testing.T) {
 
 func TestNobodyWatchesWithoutPools(t *testing.T) {
 	req, pick := extproc.NewRequest(nil, nil), &extproc.Pick{}
-	if o := (*PoolAnswers)(nil).watch(&airoute.Rule{}, req, pick); o != nil {
+	if o := (*PoolAnswers)(nil).watch(&airoute.Rule{}, req, pick, ""); o != nil {
 		t.Error("nobody watches")
 	}
 	only := &airoute.Rule{Groups: [][]airoute.Target{{{Backend: "b"}, {Pool: "p", Backend: "c"}}}}
-	if o := (&PoolAnswers{}).watch(only, req, pick); o != nil {
+	if o := (&PoolAnswers{}).watch(only, req, pick, ""); o != nil {
 		t.Error("a rule without pools of its own is watched")
 	}
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/gateway/airoute"
+	"github.com/fairway-ai/fairway/gateway/xds"
 )
 
 // walk is one request's way through the groups of its rule, up to the first target
@@ -19,12 +21,14 @@ type walk struct {
 	config *airoute.Config
 	rule   *airoute.Rule
 	req    *extproc.Request
+	// limited is the request under its rule's limits.
+	limited *limited
 
 	// over are the targets that were passed over; told of them were reported.
 	over []passed
 	told int
-	// cooling are those of them that cool.
-	cooling []place
+	// cooling are those of them that cool, unsigned those whose credential is not ready.
+	cooling, unsigned []place
 	// refusal is what the last pool said that was passed over.
 	refusal error
 }
@@ -36,11 +40,12 @@ type place struct {
 }
 
 // follow finds the first target that can take the request. If all that is left of them
-// cools, it is the first of those.
+// cools, it is the first of those. A backend whose requests cannot be signed gets it only
+// where there is nobody else at all.
 func (w *walk) follow() (extproc.Pick, error) {
 	groups := w.rule.Groups[:min(len(w.rule.Groups), max(w.rule.Attempts, 1))]
 	for i, group := range groups {
-		if w.router.Cools == nil && !hasPool(group) {
+		if w.router.Cools == nil && w.router.Ready == nil && !hasPool(group) {
 			return w.send(extproc.Pick{}, i, nil) // Envoy chooses
 		}
 		left := group
@@ -49,6 +54,11 @@ func (w *walk) follow() (extproc.Pick, error) {
 			at := place{i, left[k]}
 			more := i+1 < len(groups) || len(left) > 1
 			left = append(append([]airoute.Target(nil), left[:k]...), left[k+1:]...)
+			if (more || len(w.over) > 0) && !w.ready(at.target) {
+				w.pass(at.target, reasonNotReady)
+				w.unsigned = append(w.unsigned, at)
+				continue
+			}
 			if at.target.Pool == "" {
 				if cools := w.router.Cools; (more || len(w.cooling) > 0) && cools != nil && cools(label(at.target.Backend)) {
 					w.pass(at.target, reasonCooling)
@@ -57,6 +67,7 @@ func (w *walk) follow() (extproc.Pick, error) {
 				}
 				return w.send(extproc.Pick{}, i, &at.target)
 			}
+			more = more && (slices.ContainsFunc(left, w.ready) || anyReady(w, groups[i+1:]))
 			pick, err := w.ask(at.target, more)
 			if err == nil {
 				return w.send(pick, i, &at.target)
@@ -73,7 +84,19 @@ func (w *walk) follow() (extproc.Pick, error) {
 		w.cooling = w.cooling[1:]
 		return w.send(extproc.Pick{}, first.group, &first.target)
 	}
+	if w.refusal == nil && len(w.unsigned) > 0 {
+		return w.send(extproc.Pick{}, w.unsigned[0].group, &w.unsigned[0].target)
+	}
 	return refused(w.refusal)
+}
+
+// ready says whether requests to a target can be signed, if it wants that.
+func (w *walk) ready(t airoute.Target) bool {
+	return t.Backend == "" || w.router.Ready == nil || w.router.Ready(label(t.Backend))
+}
+
+func anyReady(w *walk, groups [][]airoute.Target) bool {
+	return slices.ContainsFunc(groups, func(g []airoute.Target) bool { return slices.ContainsFunc(g, w.ready) })
 }
 
 // errSpill is what a pool's picker is told when it would hold a request that has
@@ -116,6 +139,7 @@ const (
 	reasonNoPicker    = "picker unavailable"
 	reasonUnavailable = "unavailable"
 	reasonCooling     = "cooling down"
+	reasonNotReady    = "credential not ready"
 	reasonFailed      = "failed" // when Envoy tried it
 )
 
@@ -240,7 +264,7 @@ func label(backend string) string {
 
 // name is what people call a target.
 func name(t airoute.Target) string {
-	if t.Pool != "" {
+	if t.Pool != "" && !strings.HasPrefix(t.Pool, xds.PickedPrefix) {
 		return t.Pool
 	}
 	return label(t.Backend)

@@ -109,6 +109,62 @@ func TestCooling(t *testing.T) {
 	}
 }
 
+// TestNotReady: a backend whose requests cannot be signed is passed over, and left out
+// of what is tried later, as long as anybody else is there.
+func TestNotReady(t *testing.T) {
+	a, b, c, p := aCloud("ns/a"), aCloud("ns/b#x"), aCloud("ns/c"), aPool("ns/p")
+	spoken := airoute.Target{Pool: "ns/p", Backend: "ns/q", Weight: 1}
+	full := &extproc.Rejection{Status: 429}
+	for _, tt := range []struct {
+		name     string
+		groups   [][]airoute.Target
+		not      string // ready
+		cools    string
+		pool     error
+		order    string
+		told     string
+		rejected bool
+	}{
+		{name: "all are", groups: [][]airoute.Target{{a}, {b}}},
+		{name: "the first", groups: [][]airoute.Target{{a}, {b}}, not: "ns/a", order: "chosen=backend:ns/b#x", told: "ns/a: credential not ready"},
+		{name: "alone", groups: [][]airoute.Target{{a}}, not: "ns/a"},
+		{name: "all of them", groups: [][]airoute.Target{{a}, {b}}, not: "ns/a ns/b", order: "chosen=backend:ns/a", told: "ns/a: credential not ready; ns/b: credential not ready"},
+		{name: "and the other cools", groups: [][]airoute.Target{{a}, {b}}, not: "ns/a", cools: "ns/b", order: "chosen=backend:ns/b#x", told: "ns/a: credential not ready"},
+		{name: "one of two", groups: [][]airoute.Target{{a, b}}, not: "ns/a", order: "chosen=backend:ns/b#x", told: "ns/a: credential not ready"},
+		{name: "the second", groups: [][]airoute.Target{{a}, {b}, {c}}, not: "ns/b", order: "chosen=backend:ns/a 2"},
+		{name: "the last", groups: [][]airoute.Target{{a}, {b}}, not: "ns/b", order: "chosen=backend:ns/a"},
+		{name: "one of a later group", groups: [][]airoute.Target{{a}, {b, p}}, not: "ns/b", order: "chosen=backend:ns/a ready 1=restore:ns/p"},
+		{name: "one of a group after a pool", groups: [][]airoute.Target{{p}, {b, aPool("ns/o")}}, not: "ns/b", order: "chosen=fairway/ns/p ready 1=fairway-later/ns/o"},
+		{name: "a pool's", groups: [][]airoute.Target{{spoken}, {c}}, not: "ns/q", order: "chosen=backend:ns/c", told: "ns/p: credential not ready"},
+		{name: "behind a pool that holds", groups: [][]airoute.Target{{p}, {a}}, not: "ns/a", pool: errHolds, order: "chosen=fairway/ns/p"},
+		{name: "behind a full pool", groups: [][]airoute.Target{{p}, {a}}, not: "ns/a", pool: full, rejected: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var fell []string
+			next := &picker{pools: map[string]error{}}
+			if tt.pool != nil {
+				next.pools["ns/p"] = tt.pool
+			}
+			r := &Router{
+				Next: next, Random: func(uint64) uint64 { return 0 }, MaxHold: time.Minute,
+				Ready:      func(backend string) bool { return !strings.Contains(tt.not, backend) },
+				Cools:      func(backend string) bool { return strings.Contains(tt.cools, backend) },
+				OnFallback: func(from, reason, to string) { fell = append(fell, from+": "+reason) },
+			}
+			pick, md, err := followed(t, r, airoute.Rule{Groups: tt.groups, On: airoute.AllTriggers(), Attempts: len(tt.groups), Managed: true})
+			if (err != nil) != tt.rejected {
+				t.Fatal(err)
+			}
+			if got := orderOf(md); got != tt.order {
+				t.Errorf("order %q, want %q", got, tt.order)
+			}
+			if got := tellOf(pick.Observer, 200, "ns/c"); !tt.rejected && !strings.HasSuffix(got, "failed") && (got != tt.told || got != strings.Join(fell, "; ")) {
+				t.Errorf("told %q and %q, want %q", got, fell, tt.told)
+			}
+		})
+	}
+}
+
 // tries remembers who took what.
 type tries struct {
 	said  map[string][]string

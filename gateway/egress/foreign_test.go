@@ -367,13 +367,13 @@ func TestForeignInRule(t *testing.T) {
 		{"picks", ruleOf([]airoute.Target{their}, []airoute.Target{cloud}), &theirs{}, false, "n/r/0 10.0.0.1:8000", ""},
 		{"alone", ruleOf([]airoute.Target{their}), &theirs{}, false, "n/r/0 10.0.0.1:8000", ""},
 		{"is full", ruleOf([]airoute.Target{their}, []airoute.Target{cloud}), &theirs{status: 429}, false, "n/r/0  1", "ns/theirs: saturated"},
-		{"has no endpoint", ruleOf([]airoute.Target{their}, []airoute.Target{ours}), &theirs{status: 503}, false, "n/r/0 1.1.1.1:1 chosen=fairway/ns/ours", "ns/theirs: no endpoints"},
+		{"has no endpoint", ruleOf([]airoute.Target{their}, []airoute.Target{ours}), &theirs{status: 503}, false, "n/r/0 1.1.1.1:1 chosen=fairway-later/ns/ours", "ns/theirs: no endpoints"},
 		{"is full, alone", ruleOf([]airoute.Target{their}), &theirs{status: 429}, false, "429 theirs", ""},
 		{"refuses", ruleOf([]airoute.Target{their}, []airoute.Target{cloud}), &theirs{status: 403}, false, "403 theirs", ""},
 		{"is not there", ruleOf([]airoute.Target{their}, []airoute.Target{cloud}), nil, false, "n/r/0  1", "ns/theirs: picker unavailable"},
 		{"is not there, and need not be", ruleOf([]airoute.Target{their}, []airoute.Target{cloud}), nil, true, "n/r/0", "ns/theirs: failed"},
 		{"is not there, alone", ruleOf([]airoute.Target{their}), nil, false, `503 {"erro`, ""},
-		{"stalls", ruleOf([]airoute.Target{their}, []airoute.Target{ours}), &theirs{stalls: true}, false, "n/r/0 1.1.1.1:1 chosen=fairway/ns/ours", "ns/theirs: picker unavailable"},
+		{"stalls", ruleOf([]airoute.Target{their}, []airoute.Target{ours}), &theirs{stalls: true}, false, "n/r/0 1.1.1.1:1 chosen=fairway-later/ns/ours", "ns/theirs: picker unavailable"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a := arrange(t, tt.rule)
@@ -473,6 +473,33 @@ func TestForeignSpokenTo(t *testing.T) {
 	text := m.GetDynamicMetadata().GetFields()[Namespace].GetStructValue().GetFields()[headersKey].String()
 	if result(m) != "n/r/0 10.0.0.1:8000" || !strings.Contains(text, "10.0.0.2:1") || strings.Contains(text, "x-a") || strings.Contains(text, "evil") || strings.Contains(text, "10.0.0.1:8000") {
 		t.Errorf("%s; original %s", result(m), text)
+	}
+}
+
+// A Service with a picker is asked about as a pool is, and called by its backend's name.
+func TestForeignOfService(t *testing.T) {
+	of := airoute.Target{Pool: "picked:ns/svc", Backend: "ns/svc#big", Weight: 1}
+	for _, tt := range []struct {
+		picker     *theirs
+		want, told string
+	}{
+		{&theirs{}, "n/r/0 10.0.0.1:8000", ""},
+		{&theirs{status: 429}, "n/r/0  1", "ns/svc: saturated"},
+		{nil, "n/r/0  1", "ns/svc: picker unavailable"},
+	} {
+		a := arrange(t, ruleOf([]airoute.Target{of}, []airoute.Target{aCloud("ns/cloud")}))
+		a.foreign("picked:ns/svc", tt.picker, false)
+		c := a.open()
+		if got := result(c.request(question)); got != tt.want {
+			t.Errorf("%s, want %s", got, tt.want)
+		}
+		by := "ns/cloud"
+		if tt.told == "" {
+			by = "ns/svc"
+		}
+		if got := c.respond(by).Get(FallbackHeader); got != tt.told {
+			t.Errorf("the client is told %q, want %q", got, tt.told)
+		}
 	}
 }
 

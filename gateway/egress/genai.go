@@ -27,7 +27,8 @@ type PoolAnswers struct {
 
 // watch returns the pick's observer, with a watch around it where a pool may answer. A
 // nil PoolAnswers watches nothing.
-func (p *PoolAnswers) watch(rule *airoute.Rule, req *extproc.Request, pick *extproc.Pick) extproc.Observer {
+// id is the Outcome's.
+func (p *PoolAnswers) watch(rule *airoute.Rule, req *extproc.Request, pick *extproc.Pick, id string) extproc.Observer {
 	if p == nil {
 		return pick.Observer
 	}
@@ -45,7 +46,7 @@ func (p *PoolAnswers) watch(rule *airoute.Rule, req *extproc.Request, pick *extp
 		parent = req.Header(traceParent)
 	}
 	return &watched{of: p, next: pick.Observer, pools: pools, outcome: Outcome{
-		RequestID: clip(req.ID), Rule: rule.Name, Operation: operationOf(req.Path), TraceParent: clip(parent),
+		ID: id, RequestID: clip(req.ID), Rule: rule.Name, Operation: operationOf(req.Path), TraceParent: clip(parent),
 		Model: model, SentModel: sent, Stream: req.Body.Stream, Began: req.Received, Sent: p.now(),
 	}}
 }

@@ -69,11 +69,12 @@ func (o *outgoing) Remove(name string) {
 	o.now = slices.DeleteFunc(o.now, func(h extproc.Header) bool { return h.Name == name })
 }
 
-// removeOfProxies removes what proxies say of the client, which is none of a
-// provider's business.
+// removeOfProxies removes what proxies say of the client, and what clients say to
+// gateways, which are none of a provider's business.
 func (o *outgoing) removeOfProxies() {
 	o.now = slices.DeleteFunc(o.now, func(h extproc.Header) bool {
 		return strings.HasPrefix(h.Name, "x-forwarded-") || strings.HasPrefix(h.Name, "x-envoy-") ||
+			strings.HasPrefix(h.Name, "x-fairway") || strings.HasPrefix(h.Name, "x-gateway-") ||
 			h.Name == "forwarded" || h.Name == "via" || h.Name == "x-real-ip"
 	})
 }

@@ -23,6 +23,9 @@ type Observer interface {
 type Outcome struct {
 	// RequestID is the request's x-request-id, which the client may have chosen.
 	RequestID string
+	// ID names the request among all others, and no client can know it; "" where nobody
+	// asked for that.
+	ID string
 	// TraceParent is the W3C trace context that the request came here with, "" without
 	// one. A client may have chosen it.
 	TraceParent string

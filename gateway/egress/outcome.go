@@ -22,7 +22,7 @@ func (t *try) id() string { return cmp.Or(t.original.ID, t.header(extproc.Reques
 // outcome is how the try went so far.
 func (t *try) outcome() Outcome {
 	o := Outcome{
-		RequestID: clip(t.header(extproc.RequestIDHeader)), TraceParent: clip(t.header(traceParent)), Rule: t.original.Rule, Backend: t.name,
+		ID: t.original.ID, RequestID: clip(t.header(extproc.RequestIDHeader)), TraceParent: clip(t.header(traceParent)), Rule: t.original.Rule, Backend: t.name,
 		Operation: operationOf(t.original.Path), Model: clip(t.original.Asked), SentModel: clip(t.sentModel), Stream: t.stream,
 		Status: t.status, ErrorCode: t.errorCode, Complete: t.complete,
 		Began: t.began, Sent: t.sent, FirstByte: t.firstByte, Ended: t.of.now(),
@@ -34,7 +34,7 @@ func (t *try) outcome() Outcome {
 		}
 	}
 	if t.exchange != nil {
-		o.Usage = t.exchange.Usage()
+		o.Usage, o.AnsweredModel = t.exchange.Usage(), t.exchange.AnsweredModel()
 	}
 	return o
 }

@@ -18,7 +18,8 @@ import (
 // the first request.
 //
 // Which rules a request may follow, Request.Pool says: those of some AIRoutes
-// (xds.RoutesPrefix), one (xds.RulePrefix), or, when it is empty, all.
+// (xds.RoutesPrefix), one (xds.RulePrefix), or, when it is empty, all. It says, too,
+// whether a policy must allow the request (accesspolicy.Mark).
 type Router struct {
 	// Next picks endpoints of pools. It gets the requests that name a pool and, without
 	// rules, those that name nothing.
@@ -36,11 +37,17 @@ type Router struct {
 	// Cools says that a provider, by its label, is better left alone for a while. It is
 	// asked of providers that get the request unless they cool; nil means never.
 	Cools func(backend string) bool
+	// Ready says whether requests to a backend, by its label, can be signed. One of which
+	// they cannot is passed over as long as another target is left; nil means always.
+	Ready func(backend string) bool
 	// Tries tells why tries that Envoy made did not answer, by Original.ID; nil tells
 	// nothing.
 	Tries interface{ Take(id string) []string }
 	// Pools follows what pools answer; nil follows nothing.
 	Pools *PoolAnswers
+	// Limits holds requests to the limits of their rules; nil has none. It must be told of
+	// outcomes, of pools and backends.
+	Limits *Limits
 	// OnFallback is told, when a request goes to a target because another one could not
 	// take it, of both and why, in FallbackHeader's words; nil tells nobody. Where Envoy
 	// chooses among providers, to names all of them. It must not block.
@@ -57,7 +64,11 @@ func (r *Router) SetRules(c *airoute.Config) { r.rules.Store(c) }
 // Pick implements extproc.Picker.
 func (r *Router) Pick(ctx context.Context, req *extproc.Request) (extproc.Pick, error) {
 	c := r.rules.Load()
-	rule, err := r.find(c, req)
+	scope, identity, err := access(c, req)
+	if err != nil {
+		return extproc.Pick{}, err
+	}
+	rule, err := r.find(c, scope, req)
 	switch {
 	case err != nil:
 		return extproc.Pick{}, err
@@ -68,8 +79,12 @@ func (r *Router) Pick(ctx context.Context, req *extproc.Request) (extproc.Pick, 
 	case len(rule.Groups) == 0:
 		return extproc.Pick{}, &extproc.Rejection{Status: 500, Code: "no_usable_backend", Message: fmt.Sprintf("none of the backends of rule %q can be used; the status of its route says why", rule.Name)}
 	}
-	w := &walk{router: r, ctx: ctx, config: c, rule: rule, req: req}
-	return w.follow()
+	limited, err := r.Limits.admit(rule, req, identity)
+	if err != nil {
+		return extproc.Pick{}, err
+	}
+	w := &walk{router: r, ctx: ctx, config: c, rule: rule, req: req, limited: limited}
+	return limited.picked(w.follow())
 }
 
 // maxServed bounds what a refusal lists.

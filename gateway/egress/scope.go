@@ -61,12 +61,12 @@ func parseScope(list string) []string {
 
 // find returns the rule for a request, or why there is none. Without either, the
 // request is for a pool alone.
-func (r *Router) find(c *airoute.Config, req *extproc.Request) (*airoute.Rule, error) {
-	list, ofRoutes := strings.CutPrefix(req.Pool, xds.RoutesPrefix)
-	name, ofRule := strings.CutPrefix(req.Pool, xds.RulePrefix)
+func (r *Router) find(c *airoute.Config, scope string, req *extproc.Request) (*airoute.Rule, error) {
+	list, ofRoutes := strings.CutPrefix(scope, xds.RoutesPrefix)
+	name, ofRule := strings.CutPrefix(scope, xds.RulePrefix)
 	switch {
 	case !ofRoutes && !ofRule:
-		if req.Pool != "" || c == nil || len(c.Rules) == 0 {
+		if scope != "" || c == nil || len(c.Rules) == 0 {
 			return nil, nil
 		}
 		if rule := c.Find(seen(req)); rule != nil {

@@ -31,7 +31,7 @@ func (w *walk) send(pick extproc.Pick, group int, first *airoute.Target) (extpro
 		}
 		namespaces[Namespace] = structpb.NewStructValue(o.fields())
 	}
-	if group > 0 || first != nil && len(rule.Groups[group]) > 1 {
+	if group > 0 || first != nil && (len(rule.Groups[group]) > 1 || w.shortens(rule.Groups[1:])) {
 		namespaces[xds.OrderNamespace] = structpb.NewStructValue(w.order(group, first))
 	}
 	if costs := w.router.Pools.beforehand(rule); costs != nil {
@@ -56,7 +56,7 @@ func (w *walk) send(pick extproc.Pick, group int, first *airoute.Target) (extpro
 		t.Observer = pick.Observer
 		pick.Observer = t
 	}
-	pick.Observer = w.router.Pools.watch(rule, w.req, &pick)
+	pick.Observer = w.router.Pools.watch(rule, w.req, &pick, w.limited.name())
 	if len(namespaces) > 0 {
 		b, err := proto.Marshal(&structpb.Struct{Fields: namespaces})
 		if err != nil { // a model or rule with a name that is no UTF-8
@@ -101,7 +101,7 @@ func hasModel(group []airoute.Target) bool {
 // that the pool's picker sets.
 func (w *walk) original(pick *extproc.Pick, set []extproc.Header, group int, first *airoute.Target) *Original {
 	o := &Original{Path: w.req.Path, Rule: w.rule.Name, Asked: w.req.Body.Model}
-	if w.router.Tries != nil {
+	if o.ID = w.limited.name(); o.ID == "" && w.router.Tries != nil {
 		o.ID = rand.Text()
 	}
 	switch {
@@ -154,8 +154,28 @@ func originalHeaders(req *extproc.Request, set []extproc.Header) []extproc.Heade
 	return append(all, extproc.Header{Name: extproc.RequestIDHeader, Value: req.ID})
 }
 
+// shortens says whether some target of the groups cannot be tried now.
+func (w *walk) shortens(groups [][]airoute.Target) bool {
+	return slices.ContainsFunc(groups, func(g []airoute.Target) bool { return !all(g, w.ready) })
+}
+
+func all(group []airoute.Target, is func(airoute.Target) bool) bool {
+	return !slices.ContainsFunc(group, func(t airoute.Target) bool { return !is(t) })
+}
+
+// cluster is where tries at a target go in Envoy: of a pool after others, to the one of
+// its clusters that does not fail closed, which alone is sure to be there.
+func (w *walk) cluster(p place) string {
+	name := w.rule.Cluster(p.group, p.target)
+	if pool, ok := strings.CutPrefix(name, xds.ClusterPrefix); ok && p.group > 0 {
+		return xds.LaterPrefix + pool
+	}
+	return name
+}
+
 // order is the groups from the given one on, that one with first alone if there is one,
-// and at the end what was passed over because it cools.
+// without what could not be signed, because that would end the tries; and at the end what
+// was passed over because it cools.
 func (w *walk) order(group int, first *airoute.Target) *structpb.Struct {
 	var groups []*structpb.Value
 	add := func(name string, only ...place) {
@@ -163,7 +183,7 @@ func (w *walk) order(group int, first *airoute.Target) *structpb.Struct {
 		var clusters []*structpb.Value
 		for _, p := range only {
 			clusters = append(clusters, structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
-				"cluster_name": structpb.NewStringValue(w.rule.Cluster(p.group, p.target)),
+				"cluster_name": structpb.NewStringValue(w.cluster(p)),
 				"weight":       structpb.NewNumberValue(1),
 			}}))
 		}
@@ -173,10 +193,13 @@ func (w *walk) order(group int, first *airoute.Target) *structpb.Struct {
 		groups = append(groups, structpb.NewStructValue(&structpb.Struct{Fields: g}))
 	}
 	for i := group; i < len(w.rule.Groups); i++ {
+		g := w.rule.Groups[i]
 		if i == group && first != nil {
 			add("chosen", place{i, *first})
-		} else {
+		} else if all(g, w.ready) {
 			add(airoute.GroupName(i))
+		} else if g = slices.DeleteFunc(slices.Clone(g), func(t airoute.Target) bool { return !w.ready(t) }); len(g) > 0 {
+			add(fmt.Sprint("ready ", i), place{i, g[w.router.choose(g)]})
 		}
 	}
 	for i, p := range w.cooling {

@@ -1,12 +1,10 @@
 package egress
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -47,6 +45,11 @@ type try struct {
 	dropped  []string
 	refusals int
 	closed   bool
+	// promised is set while the client may have been told of a success that only the
+	// end of the answer can confirm; failed, when the answer was found to be an error,
+	// after which surplus more bytes of it came.
+	promised, failed bool
+	surplus          int
 	// The rest is for the outcome.
 	sentModel              string
 	stream, complete       bool
@@ -198,6 +201,11 @@ func (t *try) refused(status int, body []byte) extproc.Change {
 		o.Status = status
 		x.Refused(o)
 	}
+	return t.immediate(status, body)
+}
+
+// immediate answers in place of the backend.
+func (t *try) immediate(status int, body []byte) extproc.Change {
 	answer := &extprocv3.ImmediateResponse{
 		Status: &typev3.HttpStatus{Code: typev3.StatusCode(status)},
 		Headers: &extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{
@@ -211,79 +219,6 @@ func (t *try) refused(status int, body []byte) extproc.Change {
 		return extproc.Change{}
 	}
 	return extproc.Change{Immediate: b, ImmediateStatus: status}
-}
-
-// ResponseHeaders implements extproc.Exchange.
-func (t *try) ResponseHeaders(h extproc.Head, _ func(time.Duration) error) extproc.Change {
-	if t.exchange == nil {
-		return extproc.Change{}
-	}
-	t.status, _ = strconv.Atoi(getter(h.Headers).Get(":status"))
-	t.note(getter(h.Headers))
-	head := t.exchange.Response(t.status, getter(h.Headers))
-	var c extproc.Change
-	c.RemoveHeaders = append(c.RemoveHeaders, head.Remove...)
-	for _, name := range providersOwn {
-		if getter(h.Headers).index(name) >= 0 {
-			c.RemoveHeaders = append(c.RemoveHeaders, name)
-		}
-	}
-	set := func(name, value string) { c.SetHeaders = append(c.SetHeaders, encoded(name, value, false)) }
-	if head.Status != t.status && head.Status != 0 {
-		set(":status", strconv.Itoa(head.Status))
-	}
-	for _, h := range head.Set {
-		set(h.Name, h.Value)
-	}
-	set(BackendHeader, t.name)
-	if len(t.dropped) > 0 {
-		set(DroppedHeader, strings.Join(t.dropped, ", "))
-	}
-	if h.End { // no body message follows in which the client could be told why
-		if out := slices.Clone(t.read(nil, true)); len(out) > 0 {
-			c.Replace, c.BodyChanged, c.Body = true, true, mem.BufferSlice{mem.SliceBuffer(out)}
-		}
-	}
-	return c
-}
-
-// note tells what an answer says of its backend.
-func (t *try) note(h getter) {
-	if c := t.of.Cooling; c != nil {
-		c.Note(t.name, t.status, h.Get)
-	}
-	if tries := t.of.Tries; tries != nil && (t.status == 429 || t.status >= 500) {
-		tries.Answered(t.id(), t.name, t.status)
-	}
-}
-
-// read gives the exchange a piece of the answer and returns what the client gets.
-func (t *try) read(chunk []byte, end bool) []byte {
-	out, err := t.exchange.Body(chunk, end)
-	if err != nil {
-		t.errorCode = clip(cmp.Or(err.Cause.Code, err.Cause.Type, strconv.Itoa(err.Cause.Status)))
-		t.of.log().Warn("a provider's answer is an error", "backend", t.name, "status", t.status, "code", err.Cause.Code)
-	}
-	return out
-}
-
-// ResponseBody implements extproc.Exchange.
-func (t *try) ResponseBody(part mem.BufferSlice, end, _ bool, _ func(time.Duration) error) extproc.Change {
-	if t.exchange == nil {
-		return extproc.Change{BodyChanged: true, Body: part}
-	}
-	if t.firstByte.IsZero() && part.Len() > 0 {
-		t.firstByte = t.of.now()
-	}
-	var out []byte
-	for i, b := range part {
-		out = append(out, t.read(b.ReadOnlyData(), end && i == len(part)-1)...)
-	}
-	if end && len(part) == 0 {
-		out = append(out, t.read(nil, true)...)
-	}
-	part.Free()
-	return extproc.Change{BodyChanged: true, Body: mem.BufferSlice{mem.SliceBuffer(out)}, Metadata: t.tell()}
 }
 
 // WantsResponse implements extproc.Exchange.

@@ -69,7 +69,7 @@ func TestOutcome(t *testing.T) {
 		t.Fatalf("%+v", seen)
 	}
 	o := seen.answered[0]
-	if o.Duration() != 3*time.Second || o.TimeToFirstByte() != 2*time.Second || o.Failed() || !o.Complete || o.Model != "m" || o.SentModel != "gpt" || o.Usage.Total() != 10 || o.Host != "h" {
+	if o.Duration() != 3*time.Second || o.TimeToFirstByte() != 2*time.Second || o.Failed() || !o.Complete || o.Model != "m" || o.SentModel != "gpt" || o.AnsweredModel != "gpt-1" || o.Usage.Total() != 10 || o.Host != "h" {
 		t.Errorf("%+v", o)
 	}
 	// Refusals are told as well.

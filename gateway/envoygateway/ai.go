@@ -112,6 +112,7 @@ func (t *translation) resolve(ctx context.Context) error {
 	if result == nil || result.Config == nil {
 		return errReading{fmt.Errorf("AIRoutes are not known yet")}
 	}
+	t.access = result.Config.Access
 	for _, at := range rules {
 		if err := t.follow(ctx, at, t.plans[at].ai, result); err != nil {
 			return errReading{err}

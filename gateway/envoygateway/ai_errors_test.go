@@ -136,6 +136,29 @@ func TestProviderRefused(t *testing.T) {
 	}
 }
 
+// A Service with a picker is spoken to as a pool is, of which nobody knows any
+// InferencePool.
+func TestServiceWithPicker(t *testing.T) {
+	out, _ := changed(t, "airoute-fallback", func(c *compiled) {
+		b := c.result.Config.Backend("airoute-fallback/inside")
+		b.Pool, b.Picked = "picked:"+b.Name, &airoute.Picked{}
+		c.result.Config.Rule("airoute-fallback/chat/schema").Groups[2][0].Pool = b.Pool
+	})
+	c := out.cluster("backend:airoute-fallback/inside")
+	if c == nil || c.EdsClusterConfig.GetServiceName() != "picked:airoute-fallback/inside" || c.AltStatName != "airoute-fallback/inside" {
+		t.Errorf("the cluster is %v", c)
+	}
+	if policy := c.LoadBalancingPolicy.String(); !strings.Contains(policy, "override_host") || strings.Contains(policy, "fairway.dev/nobody") {
+		t.Errorf("its policy is %s", policy)
+	}
+	for _, c := range out.Clusters {
+		if strings.Contains(c.Name, "/picked:") {
+			t.Errorf("there is a cluster %s", c.Name)
+		}
+	}
+	validate(t, out)
+}
+
 // A pool that went after it was compiled has a cluster, which is empty, so that requests
 // go on to the next group.
 func TestPoolOfAIRouteGone(t *testing.T) {

@@ -156,6 +156,18 @@ func TestRealEnvoyAIRoute(t *testing.T) {
 		cloud.answer(0)
 	})
 	t.Run("pool after a pool", func(t *testing.T) { from("pools", qwen, "qwen") })
+	t.Run("pool past a full pool", func(t *testing.T) {
+		set := func(pool, pick string) {
+			r.picker.mu.Lock()
+			defer r.picker.mu.Unlock()
+			r.picker.picks[ns+pool] = pick
+		}
+		set("llama", full)
+		set("qwen", qwen.addr)
+		from("pools", qwen, "qwen")
+		set("llama", dead)
+		set("qwen", "")
+	})
 	t.Run("pool in another schema", func(t *testing.T) {
 		from("schema", qwen, "claude-pool")
 		if qwen.path != "/v1/messages" {

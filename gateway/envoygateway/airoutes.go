@@ -32,7 +32,7 @@ func (t *translation) aiRoute(h *aiHost, p *aiRule, r *routev3.Route, idle *dura
 		scope = h.scopes[policies]
 	}
 	cluster := xds.NoPickerClusterName
-	if h.open[policies] {
+	if h.open[policies] && !t.guard.guards() { // nobody would have looked who calls
 		cluster = p.to.open
 	}
 	action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: cluster}
@@ -60,6 +60,9 @@ func (t *translation) backendRoute(at rule, p *plan, r *routev3.Route, idle *dur
 	action.ClusterNotFoundResponseCode = routev3.RouteAction_SERVICE_UNAVAILABLE
 	xds.FollowRule(r, to, t.limits)
 	t.configure(r, xds.RulePrefix+to.Name)
+	if t.guard.guards() {
+		r.TypedPerFilterConfig[xds.FilterName] = xds.StrictPoolConfig(t.guard.mark(xds.RulePrefix + to.Name))
+	}
 	t.finish(r, idle, xds.RouteHeader, clientAddress)
 	t.referenceRule(to)
 }
@@ -69,7 +72,7 @@ func (t *translation) configure(r *routev3.Route, scope string) {
 	if r.TypedPerFilterConfig == nil {
 		r.TypedPerFilterConfig = map[string]*anypb.Any{}
 	}
-	r.TypedPerFilterConfig[xds.FilterName] = xds.PoolConfig(scope)
+	r.TypedPerFilterConfig[xds.FilterName] = xds.PoolConfig(t.guard.mark(scope))
 }
 
 // clientAddress is what Envoy tells about clients, and no business of providers.

@@ -85,7 +85,7 @@ func (t *translation) following(ctx context.Context, at rule, c *airoute.Config)
 	routing := c.Routing()
 	to := &following{models: routing.Models}
 	for _, p := range routing.Providers {
-		if p.Pool != "" {
+		if p.Pool != "" && !isPicked(p.Pool) {
 			if err := t.needPool(ctx, at, p.Pool); err != nil {
 				return nil, err
 			}
@@ -133,6 +133,10 @@ func poolOfCluster(name string) (string, bool) {
 	return "", false
 }
 
+// isPicked is whether a pool is none, but a Service with an endpoint picker. Nothing
+// more need be known of it here.
+func isPicked(pool string) bool { return strings.HasPrefix(pool, xds.PickedPrefix) }
+
 // needPool notes a pool. One that is not there any more has no endpoints, and the next
 // group takes its requests.
 func (t *translation) needPool(ctx context.Context, at rule, name string) error {
@@ -172,9 +176,12 @@ func (t *translation) provider(p xds.Provider) (c *clusterv3.Cluster) {
 	if err := p.Validate(t.limits); err != nil {
 		return failed(err)
 	}
-	if p.Pool != "" {
+	switch {
+	case isPicked(p.Pool):
+		c = xds.DiscoveredProviderCluster(p, xds.Pool{Name: p.Pool}, t.discovery, t.limits)
+	case p.Pool != "":
 		c = xds.DiscoveredProviderCluster(p, t.pools[p.Pool], t.discovery, t.limits)
-	} else {
+	default:
 		if p.CA != nil && !x509.NewCertPool().AppendCertsFromPEM(p.CA) {
 			return failed(errors.New("the certificate authority is not PEM"))
 		}

@@ -9,6 +9,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/fairway-ai/fairway/gateway/xds"
 )
@@ -31,6 +32,9 @@ type listeners struct {
 	managers [][]manager
 	// idle are the route configurations whose listeners bound silence.
 	idle map[string]bool
+	// unproven are the route configurations with listeners that do not prove who clients
+	// are.
+	unproven map[string]bool
 	// filtered says that a connection manager got the filter.
 	filtered bool
 }
@@ -38,7 +42,8 @@ type listeners struct {
 // findListeners decodes the listeners that use route configurations.
 func findListeners(list [][]byte) (*listeners, error) {
 	found := &listeners{
-		decoded: make([]*listenerv3.Listener, len(list)), managers: make([][]manager, len(list)), idle: map[string]bool{},
+		decoded: make([]*listenerv3.Listener, len(list)), managers: make([][]manager, len(list)),
+		idle: map[string]bool{}, unproven: map[string]bool{},
 	}
 	for i, encoded := range list {
 		l := new(listenerv3.Listener)
@@ -65,6 +70,9 @@ func findListeners(list [][]byte) (*listeners, error) {
 				}
 				found.decoded[i] = l
 				found.managers[i] = append(found.managers[i], manager{m, name, packed})
+				if !identifies(chain, m) {
+					found.unproven[name] = true
+				}
 				if m.StreamIdleTimeout != nil {
 					found.idle[name] = true
 				}
@@ -92,6 +100,10 @@ func (l *listeners) patch(list [][]byte, configs routeConfigs, limits xds.Option
 			changed = true
 		}
 		if changed {
+			// What Envoy Gateway has by default is less than many an answer.
+			if b := l.decoded[i].PerConnectionBufferLimitBytes; b.GetValue() < xds.ConnectionBuffer {
+				l.decoded[i].PerConnectionBufferLimitBytes = wrapperspb.UInt32(xds.ConnectionBuffer)
+			}
 			out[i] = encode(l.decoded[i])
 			l.filtered = true
 		}

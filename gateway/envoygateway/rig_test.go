@@ -59,6 +59,9 @@ func newModel(t *testing.T) *model {
 	return m
 }
 
+// full is the pick of a pool that takes nothing.
+const full = "full"
+
 // picker picks each pool's first endpoint and remembers how often.
 type picker struct {
 	mu     sync.Mutex
@@ -75,6 +78,9 @@ func (p *picker) Pick(_ context.Context, r *extproc.Request) (extproc.Pick, erro
 		if v := r.Header(h); v != "" {
 			p.fooled = h + ": " + v
 		}
+	}
+	if p.picks[r.Pool] == full {
+		return extproc.Pick{}, &extproc.Rejection{Status: 429, Code: "saturated", Message: "full"}
 	}
 	return extproc.Pick{Destinations: p.picks[r.Pool]}, nil
 }
@@ -95,10 +101,13 @@ type rig struct {
 	endpoints map[string][]string // by EDS name
 	picker    *picker
 	router    *egress.Router // before the picker
+	rules     *airoute.Config
 	backends  *egress.Backends
 	place     func(*airoute.Backend) // where providers are; nil for where they say
-	stop      func()                 // the picker
-	ports     map[string]int
+	// edit changes what Envoy Gateway sent and what objects come to; nil does not.
+	edit  func(*envoy, *airoute.Config)
+	stop  func() // the picker
+	ports map[string]int
 }
 
 // newRig translates the recorded features through a real gRPC server, and gives all
@@ -109,8 +118,13 @@ func newRig(t *testing.T, endpoints map[string][]string, features ...string) *ri
 
 // newPlacedRig is newRig with providers elsewhere.
 func newPlacedRig(t *testing.T, place func(*airoute.Backend), endpoints map[string][]string, features ...string) *rig {
+	return newEditedRig(t, nil, place, endpoints, features...)
+}
+
+// newEditedRig is newPlacedRig with other objects and another input than was recorded.
+func newEditedRig(t *testing.T, edit func(*envoy, *airoute.Config), place func(*airoute.Backend), endpoints map[string][]string, features ...string) *rig {
 	path := realenvoy.Path(t)
-	r := &rig{t: t, place: place, endpoints: endpoints, ports: map[string]int{}, picker: &picker{picks: map[string]string{}, picked: map[string]int{}}}
+	r := &rig{t: t, place: place, edit: edit, endpoints: endpoints, ports: map[string]int{}, picker: &picker{picks: map[string]string{}, picked: map[string]int{}}}
 	r.router, r.backends = &egress.Router{Next: r.picker}, egress.NewBackends(egress.BackendsOptions{})
 	r.certify()
 	pickerAddr := r.servePicker()
@@ -167,6 +181,7 @@ func (r *rig) translate(name, eds string) envoy {
 		if err := r.backends.Update(t.Context(), ai.result.Config); err != nil {
 			t.Fatal(err)
 		}
+		r.rules = ai.result.Config
 		r.router.SetRules(ai.result.Config)
 	}
 	s := grpc.NewServer(ServerOptions()...)
@@ -193,6 +208,9 @@ func (r *rig) translate(name, eds string) envoy {
 		l.Address.GetSocketAddress().Address = a.Addr().String()
 		l.Address.GetSocketAddress().PortSpecifier = &corev3.SocketAddress_PortValue{PortValue: uint32(a.Port())}
 		r.ports[l.Name] = int(a.Port())
+	}
+	if r.edit != nil {
+		r.edit(&in, r.rules)
 	}
 	out := new(message)
 	if err := conn.Invoke(t.Context(), "/"+serviceName+"/PostTranslateModify", &message{data: in.request()}, out); err != nil {

@@ -119,8 +119,9 @@ func eachRoute(config []byte, f func(route []byte) error) error {
 	})
 }
 
-// routeConfig rewrites the routes of our rules and copies all else.
-func (t *translation) routeConfig(config []byte, idle *durationpb.Duration) (out []byte, err error) {
+// routeConfig rewrites the routes of our rules and copies all else. identified says that
+// its listeners prove who clients are.
+func (t *translation) routeConfig(config []byte, idle *durationpb.Duration, identified bool) (out []byte, err error) {
 	out = make([]byte, 0, len(config)+len(config)/2)
 	catalogue := false
 	err = eachField(config, func(host field) error {
@@ -128,7 +129,7 @@ func (t *translation) routeConfig(config []byte, idle *durationpb.Duration) (out
 			out = append(out, host.all...)
 			return nil
 		}
-		h, lists, err := t.virtualHost(host.value, idle)
+		h, lists, err := t.virtualHost(host.value, idle, identified)
 		catalogue = catalogue || lists
 		out = appendMessage(out, configHosts, h)
 		return err
@@ -153,8 +154,11 @@ func allowAnswers(config []byte, size uint32) ([]byte, error) {
 
 // virtualHost rewrites a virtual host's routes. catalogue is whether it answers with a
 // catalogue.
-func (t *translation) virtualHost(host []byte, idle *durationpb.Duration) (out []byte, catalogue bool, err error) {
+func (t *translation) virtualHost(host []byte, idle *durationpb.Duration, identified bool) (out []byte, catalogue bool, err error) {
 	out = make([]byte, 0, len(host)+len(host)/2)
+	if t.guard, err = t.guardOf(host, identified); err != nil {
+		return nil, false, err
+	}
 	ai, err := t.aiHost(host, idle)
 	if err != nil {
 		return nil, false, err

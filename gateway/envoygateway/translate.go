@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairway-ai/fairway/gateway/accesspolicy"
 	"github.com/fairway-ai/fairway/gateway/xds"
 )
 
@@ -18,9 +19,13 @@ import (
 type translation struct {
 	read      *readings
 	ai        AISource // may be nil
+	access    *accesspolicy.Set
 	log       *slog.Logger
 	limits    xds.Options
 	discovery xds.Discovery
+
+	// guard is that of the virtual host at hand.
+	guard guard
 
 	plans map[rule]*plan
 	// given are the clusters that Envoy Gateway made for backendRefs of our rules.
@@ -97,7 +102,7 @@ func (t *translation) run(ctx context.Context, in resources) (resources, error) 
 		if !listeners.idle[name] {
 			idle = durationpb.New(xds.IdleTimeout(t.limits))
 		}
-		if out.routes[i], err = t.routeConfig(in.routes[i], idle); err != nil {
+		if out.routes[i], err = t.routeConfig(in.routes[i], idle, !listeners.unproven[name]); err != nil {
 			return resources{}, fmt.Errorf("route configuration %q: %w", name, err)
 		}
 	}

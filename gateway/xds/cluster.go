@@ -115,10 +115,18 @@ func keepalive() *clusterv3.UpstreamConnectionOptions {
 }
 
 func protocol(http2 bool) map[string]*anypb.Any {
+	if http2 {
+		return protocolOf(windows())
+	}
+	return protocolOf(nil)
+}
+
+// protocolOf is HTTP/2 with those options, HTTP/1.1 with nil.
+func protocolOf(http2 *corev3.Http2ProtocolOptions) map[string]*anypb.Any {
 	h := &httpv3.HttpProtocolOptions_ExplicitHttpConfig{}
 	o := &httpv3.HttpProtocolOptions{UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: h}}
-	if http2 {
-		h.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: windows()}
+	if http2 != nil {
+		h.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: http2}
 	} else {
 		h.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}}
 		o.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{IdleTimeout: seconds(upstreamIdle)}
@@ -155,7 +163,7 @@ func lbEndpoint(a *corev3.Address) *endpointv3.LbEndpoint {
 // PickerCluster is the ext_proc server.
 func PickerCluster(o Options) *clusterv3.Cluster {
 	c := grpcCluster(PickerClusterName, o.PickerSocket)
-	c.PerConnectionBufferLimitBytes = u32(pickerBuffer)
+	sparePicker(c)
 	return c
 }
 
@@ -168,12 +176,21 @@ func NoPickerCluster() *clusterv3.Cluster {
 	}
 }
 
-// pickerBuffer is how much may wait to be written on a connection to the picker, in
-// bytes: as good as everything. At the limit, Envoy 1.40 pushes back on all requests
-// whose ext_proc streams share the connection, and crashes when one of them is a try
-// at a provider that has no connection yet. What waits is bounded by the request
-// bodies, which Envoy holds anyway, and by each response's own limit.
+// pickerBuffer is how much may wait to be written to the picker, on a connection and on
+// a stream, in bytes: as good as everything. Where it is reached, Envoy 1.40 pushes back
+// on what is proxied on behalf of the stream, and crashes when that is a try at a
+// provider that has no connection yet, or has none any more. What waits is bounded by
+// the request bodies, which Envoy holds anyway, and by each response's own limit.
 const pickerBuffer = 1 << 30
+
+// sparePicker keeps Envoy from pushing back; see pickerBuffer.
+func sparePicker(c *clusterv3.Cluster) {
+	c.PerConnectionBufferLimitBytes = u32(pickerBuffer)
+	c.TypedExtensionProtocolOptions = protocolOf(&corev3.Http2ProtocolOptions{
+		// A stream's limit is its window.
+		InitialStreamWindowSize: u32(pickerBuffer), InitialConnectionWindowSize: u32(pickerBuffer),
+	})
+}
 
 // grpcCluster is a gRPC server on a unix socket.
 func grpcCluster(name, path string) *clusterv3.Cluster {

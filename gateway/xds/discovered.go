@@ -107,17 +107,15 @@ func nobody() *clusterv3.LoadBalancingPolicy {
 // about a second; with none left, requests fail open or closed at once.
 func DiscoveredPickerCluster(d Discovery) *clusterv3.Cluster {
 	c := &clusterv3.Cluster{
-		Name:                          PickerClusterName,
-		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
-		EdsClusterConfig:              &clusterv3.Cluster_EdsClusterConfig{EdsConfig: d.source()},
-		ConnectTimeout:                seconds(time.Second),
-		CommonLbConfig:                &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{}},
-		IgnoreHealthOnHostRemoval:     true,
-		CircuitBreakers:               unlimited(),
-		UpstreamConnectionOptions:     keepalive(),
-		PerConnectionBufferLimitBytes: u32(pickerBuffer),
-		LoadBalancingPolicy:           leastRequest(),
-		TypedExtensionProtocolOptions: protocol(true),
+		Name:                      PickerClusterName,
+		ClusterDiscoveryType:      &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
+		EdsClusterConfig:          &clusterv3.Cluster_EdsClusterConfig{EdsConfig: d.source()},
+		ConnectTimeout:            seconds(time.Second),
+		CommonLbConfig:            &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{}},
+		IgnoreHealthOnHostRemoval: true,
+		CircuitBreakers:           unlimited(),
+		UpstreamConnectionOptions: keepalive(),
+		LoadBalancingPolicy:       leastRequest(),
 		HealthChecks: []*corev3.HealthCheck{{
 			Timeout:            seconds(checkInterval),
 			Interval:           seconds(checkInterval),
@@ -129,6 +127,7 @@ func DiscoveredPickerCluster(d Discovery) *clusterv3.Cluster {
 			}},
 		}},
 	}
+	sparePicker(c)
 	if len(d.CA) > 0 {
 		c.TransportSocket = d.transport()
 	}

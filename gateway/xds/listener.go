@@ -17,6 +17,13 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
+// ConnectionBuffer is how much of an answer may wait on a connection of a client's, in
+// bytes. It is also what may wait for a translator. When more waits, Envoy 1.40 pushes
+// back on the provider, and crashes when it goes on after the provider has ended its
+// answer: so this is more than whole answers have. (Requests are bounded by their
+// route's limit.)
+const ConnectionBuffer = 256 << 20
+
 // Listener takes requests from clients, over HTTP/1.1 and HTTP/2 without TLS.
 func Listener(o Options) *listenerv3.Listener { return listener(o, false) }
 
@@ -24,11 +31,9 @@ func Listener(o Options) *listenerv3.Listener { return listener(o, false) }
 func listener(o Options, rules bool) *listenerv3.Listener {
 	o = o.withDefaults()
 	return &listenerv3.Listener{
-		Name:    ListenerName,
-		Address: tcp(o.Address),
-		// Bodies are buffered by the route's limit; this one is for what a client
-		// sends faster than it is handled.
-		PerConnectionBufferLimitBytes: u32(1 << 20),
+		Name:                          ListenerName,
+		Address:                       tcp(o.Address),
+		PerConnectionBufferLimitBytes: u32(ConnectionBuffer),
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
 			Name:       "envoy.filters.network.http_connection_manager",
 			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(connectionManager(o, rules))},

@@ -11,6 +11,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // LaterPrefix begins the names of pools' clusters that are tried after another pool, in
@@ -33,6 +34,17 @@ func PoolConfig(pool string) *anypb.Any {
 	return pack(&extprocv3.ExtProcPerRoute{Override: &extprocv3.ExtProcPerRoute_Overrides{
 		Overrides: &extprocv3.ExtProcOverrides{
 			GrpcInitialMetadata: []*corev3.HeaderValue{{Key: PoolHeader, Value: pool}},
+		},
+	}})
+}
+
+// StrictPoolConfig is [PoolConfig] for a route whose requests must not pass when the
+// picker is dead.
+func StrictPoolConfig(pool string) *anypb.Any {
+	return pack(&extprocv3.ExtProcPerRoute{Override: &extprocv3.ExtProcPerRoute_Overrides{
+		Overrides: &extprocv3.ExtProcOverrides{
+			GrpcInitialMetadata: []*corev3.HeaderValue{{Key: PoolHeader, Value: pool}},
+			FailureModeAllow:    wrapperspb.Bool(false),
 		},
 	}})
 }

@@ -28,6 +28,9 @@ const (
 	BackendPrefix = "backend:"
 	// RestorePrefix begins those of a pool that is tried after a provider.
 	RestorePrefix = "restore:"
+	// PickedPrefix begins the name of what is in a pool's place where a picker chooses
+	// among the endpoints of a Service, without an InferencePool.
+	PickedPrefix = "picked:"
 	// RoutesPrefix begins, in place of a pool's name, the AIRoutes that a request may
 	// be for, "namespace/name", joined by commas; RulePrefix begins the name of the
 	// one rule that it is for.
@@ -72,8 +75,8 @@ type Provider struct {
 	ServerName string
 	// CA is PEM; nil means Options.SystemCA.
 	CA []byte
-	// Pool is the pool that it is, "namespace/name", spoken to in another API than
-	// its own; "" for a host. With it, all below Label is not used.
+	// Pool is the pool that it is, "namespace/name" or with PickedPrefix, spoken to in
+	// another API than its own; "" for a host. With it, all below Label is not used.
 	Pool string
 }
 

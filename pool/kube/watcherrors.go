@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 const (
 	adviceInstall = "install the InferencePool CRD of the Gateway API Inference Extension, or select pods with an endpoint selector"
 	adviceRBAC    = "let this service account get, list and watch pods and inferencepools in the pools' namespaces"
+	adviceSlices  = "let this service account get, list and watch endpointslices of group discovery.k8s.io in the namespaces of the Services"
 	adviceAway    = "until the API server answers, the last known endpoints stay in use"
 )
 
@@ -61,7 +63,9 @@ func (e *WatchErrors) handle(what string, err error) {
 	case apierrors.IsNotFound(err):
 		advice = adviceInstall
 	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
-		advice = adviceRBAC
+		if advice = adviceRBAC; strings.Contains(what, "EndpointSlice") {
+			advice = adviceSlices
+		}
 	default:
 		advice = adviceAway
 	}

@@ -37,6 +37,9 @@ type Mapping struct {
 	// running_lora_adapters and waiting_lora_adapters. The one with the largest
 	// value, a time, counts.
 	LoRA string
+	// Custom are further series, whose places in Values.Custom are the same; empty
+	// strings where the engine has none.
+	Custom []string
 }
 
 // builtin are the engines of the model-server protocol of the Gateway API
@@ -155,6 +158,8 @@ type Engine struct {
 	name  string
 	names names
 	rules [][]rule // by index of names
+	// custom is how many custom metrics there are.
+	custom int
 }
 
 // Name is the engine-type label's value.
@@ -170,6 +175,7 @@ const (
 	fieldBlockTokens
 	fieldBlocks
 	fieldLoRA
+	fieldCustom
 )
 
 // rule takes a field from the samples of one metric name.
@@ -178,6 +184,7 @@ type rule struct {
 	rank          int    // of alternatives, the lowest found counts
 	selects, want string // label and value a sample must have, when selects is set
 	from          string // label that holds the number, when set
+	at            int    // place in Values.Custom
 }
 
 func newEngine(name string, m Mapping) (*Engine, error) {
@@ -209,6 +216,10 @@ func newEngine(name string, m Mapping) (*Engine, error) {
 	add(rule{field: fieldBlockTokens, from: m.BlockTokensLabel}, "blockTokens", m.BlockTokens)
 	add(rule{field: fieldBlocks, from: m.BlocksLabel}, "blocks", m.Blocks)
 	add(rule{field: fieldLoRA}, "lora", m.LoRA)
+	for i, s := range m.Custom {
+		add(rule{field: fieldCustom, at: i}, "custom", s)
+	}
+	e.custom = len(m.Custom)
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("%s", strings.Join(errs, "; "))
 	}

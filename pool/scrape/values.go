@@ -31,6 +31,9 @@ type Values struct {
 	// WaitingLoRA name those with running and queued requests.
 	MaxLoRA                 int32
 	ActiveLoRA, WaitingLoRA []string
+	// Custom are the custom metrics, NaN for those that are not on the page. Several
+	// series of one name are added up.
+	Custom []float64
 }
 
 // Read scans a page for the engine's series. It returns [ErrNoSeries] when there
@@ -41,6 +44,12 @@ func Read(r io.Reader, e *Engine, maxPage int64) (Values, error) {
 
 func read(r io.Reader, buf []byte, e *Engine, maxPage int64) (Values, error) {
 	c := collector{engine: e, kvRank: math.MaxInt, loraAt: math.Inf(-1)}
+	if e.custom > 0 {
+		c.custom = make([]float64, e.custom)
+		for i := range c.custom {
+			c.custom[i] = math.NaN()
+		}
+	}
 	if err := scan(r, buf, maxPage, &e.names, c.take); err != nil {
 		return Values{}, err
 	}
@@ -61,6 +70,7 @@ type collector struct {
 	blocks           int64
 	lora             []byte // labels of the newest info series
 	loraAt           float64
+	custom           []float64
 }
 
 func (c *collector) take(s sample) {
@@ -102,6 +112,14 @@ func (c *collector) add(r *rule, v float64, labels []byte) {
 			c.loraAt = v
 			c.lora = append(c.lora[:0], labels...)
 		}
+	case fieldCustom:
+		switch have := &c.custom[r.at]; {
+		case math.IsNaN(v):
+		case math.IsNaN(*have):
+			*have = v
+		default:
+			*have += v
+		}
 	case fieldWaiting:
 		if countable {
 			c.waiting += n
@@ -127,6 +145,7 @@ func (c *collector) values() Values {
 		Running:     clamp(c.running),
 		BlockTokens: clamp(c.blockTokens),
 		Blocks:      clamp(c.blocks),
+		Custom:      c.custom,
 	}
 	if c.kvCount > 0 {
 		v.KVUsage = float32(c.kvSum / float64(c.kvCount))

@@ -199,3 +199,28 @@ func BenchmarkRead(b *testing.B) {
 		}
 	}
 }
+
+// TestReadCustom: series of one's own come in their order, added up, and NaN where the
+// page has none.
+func TestReadCustom(t *testing.T) {
+	es, err := NewEngines(EnginesOptions{Mappings: map[string]Mapping{
+		"mine": {Waiting: "my_queue", Custom: []string{"my_depth{tier=gold}", "", "my_depth", "my_heat"}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, _ := es.For(map[string]string{EngineLabel: "mine"})
+	v, err := Read(strings.NewReader("my_queue 3\nmy_depth{tier=\"gold\"} 2.5\nmy_depth{tier=\"lead\"} 4\nmy_heat NaN\n"), e, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(v.Custom); got != "[2.5 NaN 6.5 NaN]" || v.Waiting != 3 {
+		t.Errorf("custom %s, waiting %d", got, v.Waiting)
+	}
+	if _, err := NewEngines(EnginesOptions{Mappings: map[string]Mapping{"mine": {Waiting: "q", Custom: []string{"bad name"}}}}); err == nil {
+		t.Error("a series that is none was accepted")
+	}
+	if v, err := Read(strings.NewReader("vllm:num_requests_waiting 1\n"), testEngine(t, "vllm"), 1<<20); err != nil || v.Custom != nil {
+		t.Errorf("custom %v of an engine without any, %v", v.Custom, err)
+	}
+}

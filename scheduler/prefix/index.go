@@ -224,26 +224,27 @@ func (x *Index) evict(e *endpoint) {
 }
 
 // Store records that an engine reported a block as cached. It stays until Remove
-// or Clear, whatever the capacity.
-func (x *Index) Store(slot int32, b Block) {
+// or Clear, whatever the capacity. It reports false when the block was reported
+// before, or the slot may not have more.
+func (x *Index) Store(slot int32, b Block) bool {
 	e := x.at(slot)
 	if e == nil {
-		return
+		return false
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.active {
-		return
+		return false
 	}
 	x.report(e)
 	tokens := max(1, b.Tokens)
 	k, at := e.find(b.Hash)
 	switch {
 	case k != none && e.nodes[k].kind == exactNode:
-		return
+		return false
 	case e.exact.Load() >= maxExactBlocks:
 		x.dropped.Add(1)
-		return
+		return false
 	case k == none:
 		e.create(b.Hash, tokens, exactNode, at)
 		x.shard(b.Hash).add(b.Hash, e.slot)
@@ -255,6 +256,7 @@ func (x *Index) Store(slot int32, b Block) {
 	}
 	e.exact.Add(1)
 	x.exact.Add(1)
+	return true
 }
 
 // Remove records that an engine reported a block as evicted.

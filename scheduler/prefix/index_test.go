@@ -399,3 +399,30 @@ func filled(slots, blocks int) (*Index, [][]Block) {
 	}
 	return x, chains
 }
+
+func TestForgetAndStoreSayWhatWasThere(t *testing.T) {
+	x := New(Options{})
+	x.AddEndpoint(3, 1000)
+	chain := []Block{{Hash: 1, Tokens: 16}, {Hash: 2, Tokens: 16}, {Hash: 3, Tokens: 16}}
+	x.Insert(3, chain)
+	if !x.Store(3, chain[0]) || x.Store(3, chain[0]) {
+		t.Error("Store does not tell a first report from a second")
+	}
+	for _, b := range chain {
+		x.Forget(3, b.Hash)
+	}
+	x.Forget(3, 99)
+	x.Forget(4, 1)
+	if !x.Holds(3, 1) || x.Holds(3, 2) || x.Holds(3, 3) || x.Holds(4, 1) {
+		t.Error("Forget dropped a reported block or kept another")
+	}
+	if st := x.Stats(); st.Entries != 1 || st.Tokens[3] != 16 {
+		t.Errorf("%+v", st)
+	}
+	// A hole in the middle ends a match.
+	x.Insert(3, chain)
+	x.Forget(3, 2)
+	if n := x.MatchOne(chain, 3); n != 16 {
+		t.Errorf("%d tokens match, want 16", n)
+	}
+}

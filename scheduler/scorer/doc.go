@@ -2,7 +2,8 @@
 // their formulas and defaults.
 //
 // A scorer gives every candidate a value from 0 to 1, higher is better. It must
-// never remove a candidate, do I/O, or keep anything of a cycle.
+// never remove a candidate, do I/O, or keep anything of a cycle. [ContextLengthFilter]
+// is a filter as well, as published: its profile has it in both places.
 //
 // An endpoint whose metrics are not known (scheduler.Metrics.Known) must neither
 // look idle, which would draw all traffic to it, nor be shunned, which would

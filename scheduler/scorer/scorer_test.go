@@ -8,6 +8,7 @@ import (
 	"github.com/fairway-ai/fairway/scheduler"
 	"github.com/fairway-ai/fairway/scheduler/prefix"
 	"github.com/fairway-ai/fairway/scheduler/scorer"
+	"github.com/fairway-ai/fairway/scheduler/session"
 )
 
 // ep is one endpoint of a test: what a scorer can see of it.
@@ -115,9 +116,9 @@ func TestScorers(t *testing.T) {
 				{metrics: known(scheduler.Metrics{MaxLoRA: 1, ActiveLoRA: []string{"x"}})},
 				{},
 			}, []float64{1, 0.8, 0.6, 0, 0}},
-		{"session", scorer.NewSessionAffinity(""), scheduler.Request{Session: "ns/b"},
+		{"session", scorer.NewSessionAffinity("", session.New(session.Parameters{}, 0)), scheduler.Request{Session: "ns/b"},
 			[]ep{{id: "ns/a"}, {id: "ns/b"}}, []float64{0, 1}},
-		{"session: no token", scorer.NewSessionAffinity(""), scheduler.Request{}, []ep{{id: ""}}, []float64{0}},
+		{"session: no token", scorer.NewSessionAffinity("", session.New(session.Parameters{}, 0)), scheduler.Request{}, []ep{{id: ""}}, []float64{0}},
 	} {
 		t.Run(tc.name, func(t *testing.T) { wantScores(t, tc.s, cycle(tc.req, tc.eps), tc.want...) })
 	}
@@ -180,7 +181,7 @@ func TestNames(t *testing.T) {
 		"active-request-scorer":        scorer.NewActiveRequest("", scorer.ActiveRequestParameters{}),
 		"load-aware-scorer":            scorer.NewLoadAware("", scorer.LoadAwareParameters{}),
 		"lora-affinity-scorer":         scorer.NewLoRAAffinity(""),
-		"session-affinity-scorer":      scorer.NewSessionAffinity(""),
+		"session-affinity-scorer":      scorer.NewSessionAffinity("", session.New(session.Parameters{}, 0)),
 		"no-hit-lru-scorer":            scorer.NewNoHitLRU("", scorer.NoHitLRUParameters{}),
 		"mine":                         scorer.NewQueue("mine"),
 	} {
@@ -194,8 +195,8 @@ func TestValidate(t *testing.T) {
 	type validator interface{ Validate() error }
 	for _, ok := range []validator{
 		scorer.DefaultPrefixCacheParameters(), scorer.DefaultTokenLoadParameters(), scorer.DefaultActiveRequestParameters(),
-		scorer.DefaultLoadAwareParameters(), scorer.DefaultSessionAffinityParameters(), scorer.DefaultNoHitLRUParameters(),
-		scorer.SessionAffinityParameters{HeaderName: scorer.SessionHeader, Algorithm: "encoded_endpoint_header"},
+		scorer.DefaultLoadAwareParameters(), scorer.DefaultNoHitLRUParameters(),
+		scorer.DefaultContextLengthParameters(), scorer.HeaderLabelParameters{HeaderName: "x-zone", LabelKey: "zone"},
 	} {
 		if err := ok.Validate(); err != nil {
 			t.Errorf("%+v: %v", ok, err)
@@ -210,8 +211,17 @@ func TestValidate(t *testing.T) {
 		scorer.ActiveRequestParameters{IdleThreshold: -1},
 		scorer.ActiveRequestParameters{MaxBusyScore: 2},
 		scorer.LoadAwareParameters{},
-		scorer.SessionAffinityParameters{HeaderName: "x-session-id"},
-		scorer.SessionAffinityParameters{HeaderName: scorer.SessionHeader, Strategy: "session_id"},
+		scorer.ContextLengthParameters{},
+		scorer.HeaderLabelParameters{HeaderName: "x-zone"},
+		scorer.HeaderLabelParameters{LabelKey: "zone"},
+		scorer.AttributeParameters{},
+		attribute(func(p *scorer.AttributeParameters) { p.Algorithm.Type = "linear" }),
+		attribute(func(p *scorer.AttributeParameters) { p.AttributeKey = "" }),
+		attribute(func(p *scorer.AttributeParameters) {
+			lo, hi := 1.0, 1.0
+			p.Algorithm.Normalization.FixedRange = fixed(&lo, &hi)
+		}),
+		attribute(func(p *scorer.AttributeParameters) { p.Algorithm.Normalization.FixedRange = fixed(nil, nil) }),
 		scorer.NoHitLRUParameters{},
 		scorer.NoHitLRUParameters{LRUSize: 1 << 30},
 	} {

@@ -36,7 +36,8 @@ func (p TokenLoadParameters) Validate() error {
 
 // TokenLoad prefers endpoints with few uncached prompt tokens outstanding, this
 // request's included: 1 - min(tokens, threshold)/threshold. A prompt counts from
-// when it is bound until its first token.
+// when it is bound until its first token, and an answer, where answers are estimated,
+// until it ends.
 type TokenLoad struct {
 	named
 	params TokenLoadParameters
@@ -51,7 +52,7 @@ func NewTokenLoad(name string, p TokenLoadParameters) *TokenLoad {
 func (s *TokenLoad) Score(c *scheduler.Cycle, out []float32) {
 	t := s.params.QueueThresholdTokens
 	for _, i := range c.Candidates {
-		tokens := c.Loads[i].Backlog + c.Uncached(i)
+		tokens := c.Loads[i].Backlog + c.Loads[i].Output + c.Uncached(i)
 		if tokens <= 0 {
 			out[i] = 1
 			continue

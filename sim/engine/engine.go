@@ -11,6 +11,7 @@ type Engine struct {
 	events Events
 	tokens TokenEvents // nil when not wanted
 	steps  StepEvents  // nil when not wanted
+	blocks BlockEvents // nil when not wanted
 
 	cache   cache
 	loras   adapters
@@ -34,12 +35,13 @@ type Engine struct {
 }
 
 // New returns an idle engine with an empty cache. Events that implement
-// [TokenEvents] or [StepEvents] receive those too. Fields of c out of range are
+// [TokenEvents], [StepEvents] or [BlockEvents] receive those too. Fields of c out of range are
 // the caller's to find, with [Config.Validate].
 func New(c Config, ev Events) *Engine {
 	e := &Engine{cfg: c.WithDefaults(), events: ev}
 	e.tokens, _ = ev.(TokenEvents)
 	e.steps, _ = ev.(StepEvents)
+	e.blocks, _ = ev.(BlockEvents)
 	e.cache.init(e.cfg.Blocks, ev.Evicted)
 	e.loras = adapters{max: e.cfg.MaxLoRA, active: make(map[string]int)}
 	return e
@@ -318,6 +320,9 @@ func (e *Engine) storeComputed(r *Request) {
 		r.private--
 		if stored {
 			e.events.Stored(r.Hashes[i], end-i*size)
+			if e.blocks != nil {
+				e.blocks.StoredBlock(r, i)
+			}
 		}
 	}
 }

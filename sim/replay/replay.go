@@ -34,6 +34,12 @@ type Config struct {
 	Index IndexMode
 	// Staleness is how old scraped metrics are at worst; the period of the scrapes.
 	Staleness time.Duration
+	// Replicas is the number of routers, among which requests are spread by a hash;
+	// 0 means one. Delay is how long after a decision the other routers know of it;
+	// with Alone set they never do.
+	Replicas int
+	Delay    time.Duration
+	Alone    bool
 	// Seed makes ties, sampling and everything else reproducible.
 	Seed uint64
 	// Progress, when not nil, is called now and then with the requests finished.
@@ -68,6 +74,9 @@ func Run(ctx context.Context, w *workload.Workload, p Policy, c Config) ([]Sampl
 	if c.Endpoints <= 0 {
 		return nil, fmt.Errorf("endpoints: must be at least 1, not %d", c.Endpoints)
 	}
+	if c.Replicas < 0 || c.Delay < 0 {
+		return nil, fmt.Errorf("replicas: %d with a delay of %v; neither may be negative", c.Replicas, c.Delay)
+	}
 	r := newRun(w, p, c)
 	if err := r.loop(ctx); err != nil {
 		return nil, err
@@ -83,16 +92,14 @@ type request struct {
 	flight scheduler.Flight
 	eng    engine.Request
 	at     time.Duration // arrival
-	bound  int           // endpoint
+	seat   *seat         // where it is bound
 }
 
-// endpoint is one simulated model server and the router's view of it.
+// endpoint is one simulated model server.
 type endpoint struct {
 	run    *run
 	number int
 	eng    *engine.Engine
-	load   *scheduler.Load
-	queue  scheduler.HoldQueue
 	blocks int
 	busy   bool
 	end    time.Duration // of the running step, while busy
@@ -102,27 +109,25 @@ type run struct {
 	cfg       Config
 	work      *workload.Workload
 	policy    Policy
-	sched     *scheduler.Scheduler
-	index     *prefix.Index
+	routers   []*router
 	endpoints []*endpoint
-	snap      scheduler.Snapshot
 	rng       *rand.Rand
 	samples   []Sample
 	children  map[int][]int // by think time: a request's followers
 	later     laterHeap     // followers whose parent has ended
+	news      news          // on its way from router to router
 	now       time.Duration
 	finished  int
-	decision  scheduler.Decision
 }
 
 func newRun(w *workload.Workload, p Policy, c Config) *run {
 	r := &run{
-		cfg: c, work: w, policy: p, index: prefix.New(prefix.Options{}),
+		cfg: c, work: w, policy: p,
 		rng:     rand.New(rand.NewPCG(c.Seed, 0x5eed)),
 		samples: make([]Sample, len(w.Requests)),
 	}
 	for i := range c.Endpoints {
-		e := &endpoint{run: r, number: i, load: new(scheduler.Load)}
+		e := &endpoint{run: r, number: i}
 		ec := c.Engine
 		ec.BlockTokens = w.BlockTokens
 		ec = ec.WithDefaults()
@@ -131,16 +136,11 @@ func newRun(w *workload.Workload, p Policy, c Config) *run {
 		}
 		e.eng, e.blocks = engine.New(ec, e), ec.Blocks
 		r.endpoints = append(r.endpoints, e)
-		r.index.AddEndpoint(int32(i), int64(ec.Blocks)*int64(ec.BlockTokens))
-		r.snap.Endpoints = append(r.snap.Endpoints, scheduler.Endpoint{
-			ID: fmt.Sprintf("sim/%d", i), Address: fmt.Sprintf("10.0.%d.%d:8000", i/250, i%250+1),
-			Slot: int32(i), Load: e.load,
-		})
 	}
-	r.snap.Metrics = make([]scheduler.Metrics, c.Endpoints)
-	r.snap.Slots = c.Endpoints
+	for i := range max(1, c.Replicas) {
+		r.routers = append(r.routers, newRouter(r, i))
+	}
 	r.scrape()
-	r.sched = scheduler.New(p.New(r.snap.Endpoints), r.index)
 	if w.ByThinkTime {
 		r.children = make(map[int][]int)
 		for i := range w.Requests {
@@ -152,16 +152,26 @@ func newRun(w *workload.Workload, p Policy, c Config) *run {
 	return r
 }
 
-// scrape reads the engines' metrics, as the pool does.
+// scrape reads the engines' metrics, as the pools do.
 func (r *run) scrape() {
 	for i, e := range r.endpoints {
 		s := e.eng.Stats()
-		r.snap.Metrics[i] = scheduler.Metrics{
-			Known: true, UnixNano: int64(r.now), Waiting: int32(s.Waiting), Running: int32(s.Running),
-			KVUsage: float32(s.KVUsage), BlockTokens: int32(r.work.BlockTokens), Blocks: int32(e.blocks),
+		for _, d := range r.routers {
+			m := scheduler.Metrics{
+				Known: true, UnixNano: int64(r.now), Waiting: int32(s.Waiting), Running: int32(s.Running),
+				KVUsage: float32(s.KVUsage), BlockTokens: int32(r.work.BlockTokens), Blocks: int32(e.blocks),
+			}
+			// What the router does not know of, another one sent.
+			others := max(0, m.Waiting+m.Running-d.seats[i].load.View().Dispatched)
+			m.OtherRunning = min(others, m.Running)
+			m.OtherWaiting = others - m.OtherRunning
+			d.snap.Metrics[i] = m
 		}
 	}
-	r.snap.Version++
+	for _, d := range r.routers {
+		d.snap.Version++
+		d.estimate()
+	}
 }
 
 const never = time.Duration(1<<63 - 1)
@@ -196,8 +206,9 @@ func (r *run) loop(ctx context.Context) error {
 				step, which = e.end, i
 			}
 		}
-		first := min(arrival, follow, step)
-		if first == never {
+		told := r.news.next()
+		first := min(arrival, follow, step, told)
+		if min(arrival, follow, step) == never && len(r.news) == 0 {
 			return fmt.Errorf("replay stalled at %v with %d of %d requests finished", r.now, r.finished, total)
 		}
 		if r.cfg.Staleness > 0 && scrapeAt <= first {
@@ -209,6 +220,8 @@ func (r *run) loop(ctx context.Context) error {
 		}
 		r.now = first
 		switch first {
+		case told:
+			r.news.deliver(r.now)
 		case step:
 			e := r.endpoints[which]
 			// Requests sent from the step's events wait for the next step.
@@ -234,7 +247,7 @@ func (r *run) followsParent(i int) bool {
 
 func (r *run) clock() time.Time { return time.Unix(0, int64(r.now)) }
 
-// arrive decides where a request goes, and sends or holds it.
+// arrive has a request decided upon by the router that gets it.
 func (r *run) arrive(i int) {
 	src := &r.work.Requests[i]
 	q := &request{index: i, at: r.now}
@@ -248,19 +261,7 @@ func (r *run) arrive(i int) {
 	if r.cfg.Staleness == 0 {
 		r.scrape()
 	}
-	if err := r.sched.Schedule(&q.sched, &r.snap, &r.decision, nil); err != nil {
-		r.lose(q)
-		return
-	}
-	q.bound = int(r.decision.Ranked[0])
-	e := r.endpoints[q.bound]
-	q.flight.Bind(e.load, r.decision.Uncached, int64(src.Input))
-	if r.policy.Holds && (e.queue.Len() > 0 || !scheduler.Admits(e.load.Prefilling())) {
-		q.held = scheduler.Held{Request: &q.sched, Since: r.clock(), Uncached: r.decision.Uncached, Payload: q}
-		e.queue.Push(&q.held)
-		return
-	}
-	e.dispatch(q, r.decision.Uncached)
+	r.routers[spread(i, len(r.routers))].decide(q)
 }
 
 // lose counts a request that was not served.
@@ -276,36 +277,12 @@ func (r *run) ended(q *request) {
 	}
 }
 
-func (e *endpoint) dispatch(q *request, uncached int64) {
-	r := e.run
-	q.flight.Dispatch(r.clock(), uncached)
-	if r.cfg.Index == Approximate {
-		r.index.Insert(int32(e.number), q.sched.Blocks)
-	}
-	r.samples[q.index].Held = r.now - q.at
-	if err := e.eng.Submit(&q.eng, r.now); err != nil {
-		r.lose(q)
-		return
-	}
-	e.start()
-}
-
 func (e *endpoint) start() {
 	if e.busy {
 		return
 	}
 	if end, ok := e.eng.Start(e.run.now); ok {
 		e.busy, e.end = true, end
-	}
-}
-
-// release sends held requests while the endpoint takes them.
-func (e *endpoint) release() {
-	for e.queue.Len() > 0 && scheduler.Admits(e.load.Prefilling()) {
-		h := e.queue.Pop(e.run.clock(), e.load.View().PrefillRate, func(h *scheduler.Held) int64 {
-			return e.run.sched.Uncached(h.Request, int32(e.number))
-		})
-		e.dispatch(h.Payload.(*request), h.Uncached)
 	}
 }
 
@@ -317,7 +294,8 @@ func (e *endpoint) FirstToken(er *engine.Request, now time.Duration) {
 		s.TTFT, s.Cached = now-q.at, er.Cached
 	}
 	q.flight.FirstToken(time.Unix(0, int64(now)))
-	e.release()
+	q.seat.changed()
+	q.seat.release()
 }
 
 // Finished implements engine.Events.
@@ -327,7 +305,8 @@ func (e *endpoint) Finished(er *engine.Request, now time.Duration) {
 	s.E2E, s.OK = now-q.at, true
 	q.flight.End(time.Unix(0, int64(now)))
 	e.run.ended(q)
-	e.release()
+	q.seat.changed()
+	q.seat.release()
 }
 
 // Preempted implements engine.Events.
@@ -336,13 +315,17 @@ func (e *endpoint) Preempted(*engine.Request, time.Duration) {}
 // Stored implements engine.Events.
 func (e *endpoint) Stored(hash uint64, tokens int) {
 	if e.run.cfg.Index == Exact {
-		e.run.index.Store(int32(e.number), prefix.Block{Hash: hash, Tokens: int32(tokens)})
+		for _, d := range e.run.routers {
+			d.index.Store(int32(e.number), prefix.Block{Hash: hash, Tokens: int32(tokens)})
+		}
 	}
 }
 
 // Evicted implements engine.Events.
 func (e *endpoint) Evicted(hash uint64) {
 	if e.run.cfg.Index == Exact {
-		e.run.index.Remove(int32(e.number), hash)
+		for _, d := range e.run.routers {
+			d.index.Remove(int32(e.number), hash)
+		}
 	}
 }

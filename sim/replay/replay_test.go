@@ -74,7 +74,7 @@ func TestNothingIsLeftInFlight(t *testing.T) {
 		if err := r.loop(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		for i, e := range r.endpoints {
+		for i, e := range r.routers[0].seats {
 			v := e.load.View()
 			v.PrefillRate = 0
 			if v.Requests != 0 || v.Backlog != 0 || v.Context != 0 || v.Waiting != 0 || v.Prefilling != 0 || v.Dispatched != 0 {

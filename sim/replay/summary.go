@@ -24,6 +24,11 @@ type Summary struct {
 	E2EMean     float64 `json:"e2e_mean"`
 	E2EP90      float64 `json:"e2e_p90"`
 	HitRate     float64 `json:"hit_rate"`
+	// Replicas is the number of routers, 0 for one. Staleness is how long, in
+	// seconds, after a decision the others knew of it; with Alone they never did.
+	Replicas  int     `json:"replicas,omitempty"`
+	Staleness float64 `json:"staleness,omitempty"`
+	Alone     bool    `json:"alone,omitempty"`
 
 	ttft []float64 // sorted, of all seeds, for plots
 }

@@ -47,6 +47,8 @@ type Config struct {
 	// APIKey is what requests below /v1/ must carry, as "Authorization: Bearer KEY" or,
 	// to Anthropic's API, as "x-api-key: KEY"; "" asks for none.
 	APIKey string
+	// KVEvents says where the KV cache's events are published, if anywhere.
+	KVEvents KVEvents
 	// Seed drives the choice of requests that fail with Failures.ErrorRate.
 	Seed uint64
 	// Failures are how it misbehaves from the start.
@@ -123,6 +125,9 @@ func (c Config) normalise() (Config, error) {
 		return c, err
 	}
 	if err := c.Engine.Validate(); err != nil {
+		return c, err
+	}
+	if err := c.KVEvents.validate(); err != nil {
 		return c, err
 	}
 	c.Engine.MaxWaiting = 0

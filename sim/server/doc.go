@@ -11,12 +11,14 @@
 //   - Any model: text is filler, embeddings are noise, tools are never called,
 //     images and audio count as a fixed number of tokens.
 //   - A tokenizer: a token is 4 bytes of the prompt's text, whatever the language.
+//     Its id is these bytes as a little-endian number, the last token's padded with
+//     zeros; /tokenize, the render endpoints and KV cache events all say so.
 //   - Variance of a GPU and of kernels: a step's duration is a formula of its
 //     size. CUDA graphs, compilation and warm-up take no time.
 //   - Speculative decoding, quantisation, sliding windows, several model or data
 //     parallel ranks, and the cost of talking between them.
-//   - KV cache offload, transfer between prefill and decode servers, and KV cache
-//     events. Output tokens never enter the prefix cache.
+//   - KV cache offload and transfer between prefill and decode servers. Output
+//     tokens never enter the prefix cache.
 //   - Sampling parameters, stop strings, logprobs, guided decoding, priorities:
 //     they are accepted and have no effect.
 //   - Authentication and TLS.

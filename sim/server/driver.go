@@ -16,6 +16,9 @@ type answer struct {
 	pooling bool   // an embedding: no output tokens
 	reason  string // finish reason: stop or length
 	text    text
+	// prompt and salt are what its blocks consist of, for KV cache events.
+	prompt *prompt
+	salt   string
 	// limit and n are the request's parameters, for the metrics.
 	limit, n int
 
@@ -54,10 +57,14 @@ type driver struct {
 	// closedCh is closed when no more tokens come.
 	closedCh chan struct{}
 	totals   totals
+	// publisher gets what kv collects; nil when nobody wants to know.
+	publisher *publisher
+	kv        kvBatch
 }
 
 func newDriver(c Config) *driver {
 	d := &driver{clock: c.Clock, epoch: c.Clock.Now(), speed: c.Speed, closedCh: make(chan struct{}), totals: newTotals(c.MaxModelLen)}
+	d.kv = kvBatch{maps: c.KVEvents.Format == KVMap, blockTokens: c.Engine.BlockTokens}
 	d.eng = engine.New(c.Engine, d)
 	return d
 }
@@ -137,6 +144,7 @@ func (d *driver) start(now time.Duration) {
 		return
 	}
 	end, ok := d.eng.Start(now)
+	d.tellKV() // what the last step stored, and this one evicted
 	if !ok {
 		return
 	}
@@ -203,7 +211,11 @@ func (d *driver) Step(prefill, decode int, _ time.Duration) {
 func (d *driver) Stored(uint64, int) {}
 
 // Evicted implements engine.Events.
-func (d *driver) Evicted(uint64) {}
+func (d *driver) Evicted(hash uint64) {
+	if d.publisher != nil {
+		d.kv.evicted(hash)
+	}
+}
 
 // Preempted implements engine.Events.
 func (d *driver) Preempted(*engine.Request, time.Duration) {}

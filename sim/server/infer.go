@@ -98,7 +98,7 @@ func (s *Server) prepare(prompts []*prompt, adapter, id string, p sampling) (*jo
 		}
 		hashes := pr.blocks(s.cfg.Engine.BlockTokens, adapter, p.salt)
 		for k := range p.n {
-			a := &answer{wake: j.wake, reason: "stop", n: p.n}
+			a := &answer{wake: j.wake, reason: "stop", n: p.n, prompt: pr, salt: p.salt}
 			seed := pr.hash() + uint64(k)*choiceStride
 			want := minAnswer + int(seed%(maxAnswer-minAnswer+1))
 			a.text = loremText(seed)

@@ -55,6 +55,13 @@ func New(c Config) (*Server, error) {
 		failures: c.Failures, readyAt: now.Add(time.Duration(c.Failures.StartDelay)),
 		rng: rand.New(rand.NewPCG(c.Seed, 0x73696d)), adapters: c.Adapters,
 	}
+	if c.KVEvents.Endpoint != "" {
+		p, err := newPublisher(c.KVEvents, c.Clock)
+		if err != nil {
+			return nil, fmt.Errorf("simulated server: %w", err)
+		}
+		s.driver.publisher = p
+	}
 	s.http.init()
 	s.mux = s.routes()
 	return s, nil
@@ -77,12 +84,15 @@ func (s *Server) routes() *http.ServeMux {
 	infer("/v1/messages/count_tokens", anthropicStyle, s.countTokens)
 	infer("/tokenize", openAIStyle, s.tokenize)
 	infer("/detokenize", openAIStyle, s.detokenize)
+	infer("/v1/chat/completions/render", openAIStyle, s.renderChat)
+	infer("/v1/completions/render", openAIStyle, s.renderCompletion)
 	infer("/v1/load_lora_adapter", openAIStyle, s.loadAdapter)
 	infer("/v1/unload_lora_adapter", openAIStyle, s.unloadAdapter)
 	handle("GET /v1/models", s.models)
 	handle("GET /health", s.health)
 	handle("GET /ping", s.health)
 	handle("POST /ping", s.health)
+	handle("POST /reset_prefix_cache", s.resetPrefixCache)
 	handle("GET /version", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"version": vllmVersion})
 	})
@@ -181,6 +191,9 @@ func (s *Server) release() { s.once.Do(func() { close(s.closing) }) }
 func (s *Server) Close() {
 	s.release()
 	s.driver.close()
+	if p := s.driver.publisher; p != nil {
+		p.close()
+	}
 }
 
 // adapter returns the LoRA adapter of a model name, "" for the base model.

@@ -147,8 +147,9 @@ func FuzzWalk(f *testing.F) {
 func FuzzMember(f *testing.F) {
 	f.Add([]byte(`{"x":{"usage":1},"usage":{"a":[1,2]},"y":"usage"}`), 5)
 	f.Add([]byte(`{"usage":1,"usage":"\"}"}`), 1)
+	f.Add([]byte(`{"":0,"model":"a","usage":{"model":1},"models":2,"model":"b"}`), 30)
 	f.Fuzz(func(t *testing.T, doc []byte, cut int) {
-		m := Member{Key: "usage"}
+		m := Member{Key: "usage", Other: "model"}
 		cut = min(max(cut, 0), len(doc))
 		m.Write(doc[:cut])
 		m.Write(doc[cut:])
@@ -159,9 +160,11 @@ func FuzzMember(f *testing.F) {
 		if bytes.Contains(doc, []byte(`\u`)) {
 			return // keys are compared as they stand: providers write them plainly
 		}
-		got := m.Value()
-		if string(want["usage"]) != string(got) {
+		if got := m.Value(); string(want["usage"]) != string(got) {
 			t.Fatalf("%s: got %s, want %s", doc, got, want["usage"])
+		}
+		if got := m.OtherValue(); string(want["model"]) != string(got) {
+			t.Fatalf("%s: the other is %s, want %s", doc, got, want["model"])
 		}
 	})
 }

@@ -3,25 +3,39 @@ package jsonx
 // maxMember bounds a captured member.
 const maxMember = 64 << 10
 
-// Member finds one member of a document's top object as the document comes, in
-// chunks cut anywhere, and keeps its value. Nothing else is kept. Where the member is
+// Member finds one member of a document's top object, or two, as the document comes, in
+// chunks cut anywhere, and keeps their values. Nothing else is kept. Where a member is
 // there several times, the last one counts.
 type Member struct {
 	Key string
+	// Other is the second member; "" for none.
+	Other string
 
 	value   []byte
-	done    []byte
+	done    [2][]byte
 	depth   int
 	inStr   bool
 	escaped bool
 	// key is the string being read at depth 1 where a key stands.
 	key     []byte
 	atKey   bool
-	capture bool
+	capture capture
 }
 
+// capture says whose value is being read.
+type capture uint8
+
+const (
+	nothing capture = iota
+	theKey
+	theOther
+)
+
 // Value is the last whole value found, nil if there was none or it was too large.
-func (m *Member) Value() []byte { return m.done }
+func (m *Member) Value() []byte { return m.done[0] }
+
+// OtherValue is that of Other.
+func (m *Member) OtherValue() []byte { return m.done[1] }
 
 // Write reads a chunk.
 func (m *Member) Write(chunk []byte) {
@@ -58,7 +72,7 @@ func (m *Member) Write(chunk []byte) {
 		case ':':
 			if m.depth == 1 && m.atKey {
 				m.atKey = false
-				m.capture = string(m.key) == m.Key
+				m.begin()
 				m.value = m.value[:0]
 				continue
 			}
@@ -77,7 +91,7 @@ func (m *Member) inString(c byte) {
 		m.inStr = false
 	}
 	if m.depth == 1 && m.atKey {
-		if m.inStr && len(m.key) <= len(m.Key) {
+		if m.inStr && len(m.key) <= max(len(m.Key), len(m.Other)) {
 			m.key = append(m.key, c)
 		}
 		return
@@ -85,20 +99,35 @@ func (m *Member) inString(c byte) {
 	m.keep(c)
 }
 
+// begin looks whether the value that comes is wanted.
+func (m *Member) begin() {
+	switch string(m.key) {
+	case m.Key:
+		m.capture = theKey
+	case "":
+		m.capture = nothing
+	case m.Other:
+		m.capture = theOther
+	default:
+		m.capture = nothing
+	}
+}
+
 func (m *Member) keep(c byte) {
-	if !m.capture || m.atKey {
+	if m.capture == nothing || m.atKey {
 		return
 	}
 	if len(m.value) >= maxMember {
-		m.capture = false
+		m.capture = nothing
 		return
 	}
 	m.value = append(m.value, c)
 }
 
 func (m *Member) finish() {
-	if m.capture {
-		m.done = append(m.done[:0], trim(m.value)...)
+	if m.capture != nothing {
+		done := &m.done[m.capture-theKey]
+		*done = append((*done)[:0], trim(m.value)...)
 	}
-	m.capture = false
+	m.capture = nothing
 }

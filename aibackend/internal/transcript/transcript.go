@@ -177,6 +177,7 @@ type Result struct {
 	Removed []string
 	Body    []byte
 	Usage   string
+	Model   string // that answered
 	Err     *aibackend.Error
 }
 
@@ -229,6 +230,7 @@ func (t *Transcript) Run(tb testing.TB, cuts ...int) (r Result) {
 		tb.Fatal(e)
 	}
 	r.Usage = string(u)
+	r.Model = x.AnsweredModel()
 	return r
 }
 

@@ -74,7 +74,10 @@ func (q *queue) changed(r *airoute.Result) {
 // object adds what an object's change may matter to: an AIRoute or AIBackend itself,
 // the AIRoute of an HTTPRoute's name, and an HTTPRoute that sends to AIBackends.
 func (q *queue) object(k kube.Kind, name types.NamespacedName) {
-	if k == kube.HTTPRoute {
+	switch k {
+	case kube.AIAccessPolicy:
+		return // see package accesspolicy/controller
+	case kube.HTTPRoute:
 		q.mu.Lock()
 		r := q.newest
 		q.mu.Unlock()

@@ -168,7 +168,7 @@ func TestCluster(t *testing.T) {
 	if r := await(t, "a first result", f.results); len(r.Routes) > 0 {
 		t.Errorf("%d routes", len(r.Routes))
 	}
-	if got := f.log.String(); strings.Count(got, "install the definition of") != 3 {
+	if got := f.log.String(); strings.Count(got, "install the definition of") != 4 {
 		t.Errorf("log:\n%s", got)
 	}
 	c.install("", "charts/fairway/files/crds")
@@ -287,6 +287,14 @@ func (c *cluster) latePermissions(admin *followed) {
 	allow("some", rbacv1.PolicyRule{APIGroups: []string{"gateway.networking.k8s.io"}, Resources: []string{"*"}},
 		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"services", "configmaps"}})
 	f := c.follow(user.Config())
+	// What cannot be read of policies may forbid something.
+	for !strings.Contains(f.log.String(), "until then nothing changes") {
+		await(c.T, "told that policies cannot be read", time.After(10*time.Millisecond))
+	}
+	if len(f.synced) > 0 {
+		c.Error("synced without permission to read policies")
+	}
+	allow("policies", rbacv1.PolicyRule{APIGroups: []string{"fairway.dev"}, Resources: []string{"aiaccesspolicies"}})
 	await(c.T, "synced without permissions", f.synced)
 	if len(f.Result().Routes) > 0 {
 		c.Error("routes without permission")
@@ -294,7 +302,7 @@ func (c *cluster) latePermissions(admin *followed) {
 	if _, err := f.ReadSecret("default", "key"); err == nil || !strings.Contains(err.Error(), "let the gateway's service account") {
 		c.Errorf("Secrets without permission: %v", err)
 	}
-	if got := f.log.String(); strings.Count(got, "let the service account get, list and watch") != 4 {
+	if got := f.log.String(); strings.Count(got, "let the service account get, list and watch") != 5 {
 		c.Errorf("log:\n%s", got)
 	}
 	allow("more", rbacv1.PolicyRule{APIGroups: []string{"fairway.dev"}, Resources: []string{"*"}},

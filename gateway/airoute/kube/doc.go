@@ -18,7 +18,8 @@
 // definition or the permission comes. Before it watches a kind, a Source asks for one
 // object of it, so that informers, for which a cache may wait, exist only where they
 // can be filled. An API server that cannot be reached, on the other hand, is waited
-// for: nobody is told of half a state.
+// for: nobody is told of half a state. So is the permission to read AIAccessPolicies:
+// they forbid, and what cannot be read must not count as nothing.
 //
 // The values of Secrets leave this package through [Source.ReadSecret] alone, and
 // must never be in a log line or an error. The package must never write to the

@@ -53,6 +53,8 @@ func advise(k *kind, err error) (advice string, missing bool) {
 	switch {
 	case meta.IsNoMatchError(err), apierrors.IsNotFound(err):
 		return fmt.Sprintf("install the definition of %s of group %q in version %s; until then there are none", k.name, k.of.Group, k.of.Version), true
+	case apierrors.IsForbidden(err) && k.name == AIAccessPolicy:
+		return "let the service account get, list and watch AIAccessPolicies of group " + k.of.Group + "; until then nothing changes, because they may forbid it", false
 	case apierrors.IsForbidden(err):
 		return fmt.Sprintf("let the service account get, list and watch %s of group %q in all namespaces; until then there are none", k.name, k.of.Group), true
 	}
@@ -124,7 +126,7 @@ func (s *Source) apply(k *kind, name types.NamespacedName, o client.Object) {
 			s.wake()
 		}
 	}
-	if k.name == AIRoute || k.name == AIBackend || k.name == HTTPRoute {
+	if k.name == AIRoute || k.name == AIBackend || k.name == AIAccessPolicy || k.name == HTTPRoute {
 		for _, f := range s.objects {
 			f(k.name, name)
 		}

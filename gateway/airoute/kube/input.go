@@ -25,6 +25,7 @@ func (s *Source) input() *airoute.Input {
 	}
 	return &airoute.Input{
 		Routes:     list(s.store, AIRoute, func(r *v1alpha1.AIRoute) bool { return staying(r) }),
+		Policies:   list(s.store, AIAccessPolicy, func(*v1alpha1.AIAccessPolicy) bool { return true }),
 		Backends:   list(s.store, AIBackend, func(*v1alpha1.AIBackend) bool { return true }),
 		HTTPRoutes: list(s.store, HTTPRoute, func(r *gatewayv1.HTTPRoute) bool { return staying(r) && sendsToBackends(r) }),
 		Pool: func(n types.NamespacedName) *inferencev1.InferencePool {

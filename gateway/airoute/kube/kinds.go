@@ -18,6 +18,7 @@ type Kind string
 const (
 	AIRoute        Kind = "AIRoute"
 	AIBackend      Kind = "AIBackend"
+	AIAccessPolicy Kind = "AIAccessPolicy"
 	HTTPRoute      Kind = "HTTPRoute"
 	ReferenceGrant Kind = "ReferenceGrant"
 	InferencePool  Kind = "InferencePool"
@@ -42,6 +43,7 @@ func kinds() []kind {
 	return []kind{
 		{AIRoute, v1alpha1.GroupVersion, func() client.Object { return &v1alpha1.AIRoute{} }, specChanged},
 		{AIBackend, v1alpha1.GroupVersion, func() client.Object { return &v1alpha1.AIBackend{} }, specChanged},
+		{AIAccessPolicy, v1alpha1.GroupVersion, func() client.Object { return &v1alpha1.AIAccessPolicy{} }, specChanged},
 		{HTTPRoute, schema.GroupVersion(gatewayv1.GroupVersion), func() client.Object { return &gatewayv1.HTTPRoute{} }, directChanged},
 		{ReferenceGrant, schema.GroupVersion(gatewayv1beta1.GroupVersion), func() client.Object { return &gatewayv1beta1.ReferenceGrant{} }, specChanged},
 		{InferencePool, schema.GroupVersion(inferencev1.GroupVersion), func() client.Object { return &inferencev1.InferencePool{} }, specChanged},

@@ -72,13 +72,20 @@ func secretRefs(c *v1alpha1.Credentials) []*v1alpha1.SecretKey {
 		refs = append(refs, &c.APIKey.SecretRef)
 	}
 	if c.AWS != nil {
-		refs = append(refs, c.AWS.SecretRef)
+		refs = append(refs, c.AWS.SecretRef, oidcSecret(c.AWS.OIDC))
 	}
 	if c.Azure != nil {
-		refs = append(refs, c.Azure.SecretRef)
+		refs = append(refs, c.Azure.SecretRef, oidcSecret(c.Azure.OIDC))
 	}
 	if c.GCP != nil {
-		refs = append(refs, c.GCP.SecretRef)
+		refs = append(refs, c.GCP.SecretRef, oidcSecret(c.GCP.OIDC))
 	}
 	return refs
+}
+
+func oidcSecret(o *v1alpha1.OIDC) *v1alpha1.SecretKey {
+	if o == nil {
+		return nil
+	}
+	return &o.SecretRef
 }

@@ -134,7 +134,7 @@ func (s *Source) SubscribeSecrets(f func(namespace, name string)) {
 	s.secrets = append(s.secrets, f)
 }
 
-// SubscribeObjects has f called at every change of an AIRoute, AIBackend or HTTPRoute,
+// SubscribeObjects has f called at every change of an AIRoute, AIBackend, AIAccessPolicy or HTTPRoute,
 // of its status too, from the informers' goroutines and before the change is compiled.
 // f must not block. It must be called before Run.
 func (s *Source) SubscribeObjects(f func(Kind, types.NamespacedName)) {

@@ -17,8 +17,9 @@ type Request struct {
 	// Header returns a header by its lower-case name, "" when absent.
 	Header func(name string) string
 	// Prompt is the prompt's estimated length in tokens, MaxTokens the client's bound of
-	// the output; 0 when there is none.
+	// the output; 0 when there is none. NoOutput says that the API has no output tokens.
 	Prompt, MaxTokens int64
+	NoOutput          bool
 	// Costs says what usage would cost, by the name of the cost; nil costs nothing.
 	Costs func(chat.Usage) map[string]uint64
 }
@@ -28,6 +29,9 @@ type Admission struct {
 	of     *Limiter
 	rule   *rule
 	states []State
+	// expected is what the request was to use, and costs what usage costs; or nil.
+	expected chat.Usage
+	costs    func(chat.Usage) map[string]uint64
 
 	mu    sync.Mutex
 	items []item
@@ -61,8 +65,11 @@ func (l *Limiter) Admit(name string, q *Request) (*Admission, *Refusal) {
 	if !r.models[model] {
 		model = ""
 	}
-	a := &Admission{of: l, rule: r, items: make([]item, 0, len(r.limits)), states: make([]State, 0, len(r.limits))}
 	expected := r.expected(q)
+	a := &Admission{
+		of: l, rule: r, expected: expected, costs: q.Costs,
+		items: make([]item, 0, len(r.limits)), states: make([]State, 0, len(r.limits)),
+	}
 	var costs map[string]uint64
 	for _, n := range r.limits {
 		if n.Type == v1alpha1.LimitCost && costs == nil && q.Costs != nil {
@@ -89,7 +96,10 @@ func (l *Limiter) Admit(name string, q *Request) (*Admission, *Refusal) {
 // expected is what a request will use, as far as that is known beforehand.
 func (r *rule) expected(q *Request) chat.Usage {
 	output := r.output.Load()
-	if q.MaxTokens > 0 {
+	switch {
+	case q.NoOutput:
+		output = 0
+	case q.MaxTokens > 0:
 		output = min(output, q.MaxTokens)
 	}
 	return chat.Usage{Known: true, Input: bounded(q.Prompt), Output: output}
@@ -152,9 +162,10 @@ func (r *rule) learn(output int64) {
 }
 
 // End gives back what was reserved. used says that a backend was at work for the request,
-// as far as anybody knows: if none has reported usage, the estimate is charged, until one
-// does after all.
-func (a *Admission) End(used bool) {
+// as far as anybody knows: if none has reported usage, what was expected is charged, until
+// one does after all. output is how many tokens of the answer went by, 0 where nobody
+// counted.
+func (a *Admission) End(used bool, output int64) {
 	now := a.of.now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -162,6 +173,13 @@ func (a *Admission) End(used bool) {
 		return
 	}
 	a.ended = true
+	usage, costs := a.expected, map[string]uint64(nil)
+	if output > 0 {
+		usage.Output = output
+	}
+	if used && !a.told && a.costs != nil {
+		costs = a.costs(usage)
+	}
 	for i := range a.items {
 		x := &a.items[i]
 		if !x.reserved {
@@ -169,8 +187,8 @@ func (a *Admission) End(used bool) {
 		}
 		x.counter.settle(x.estimate)
 		if used && !a.told {
-			x.at = x.counter.charge(x.limit.window, now, x.estimate, 0, 0)
-			x.charged = x.estimate
+			x.charged = x.limit.amount(usage, costs)
+			x.at = x.counter.charge(x.limit.window, now, x.charged, 0, 0)
 		}
 	}
 }
@@ -222,7 +240,21 @@ func (r *Refusal) Error() string {
 	if r.Limit.Per != "" {
 		per = ", for each client,"
 	}
-	return fmt.Sprintf("the limit of %d %s in %s%s is reached; try again in %d s", r.Limit.Max, what, r.Limit.Period, per, seconds(r.Wait))
+	return fmt.Sprintf("the limit of %d %s in %s%s is reached; try again in %d s", r.Limit.Max, what, period(r.Limit.Period), per, seconds(r.Wait))
+}
+
+// period is a period for people.
+func period(d time.Duration) string {
+	const day = 24 * time.Hour
+	for _, unit := range []struct {
+		of   time.Duration
+		name string
+	}{{day, "days"}, {time.Hour, "hours"}, {time.Minute, "minutes"}} {
+		if d%unit.of == 0 {
+			return fmt.Sprintf("%d %s", d/unit.of, unit.name)
+		}
+	}
+	return fmt.Sprintf("%d seconds", d/time.Second)
 }
 
 // seconds rounds up, to at least one.

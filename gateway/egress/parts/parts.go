@@ -13,6 +13,7 @@ import (
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/gateway/airoute"
 	"github.com/fairway-ai/fairway/gateway/egress"
+	"github.com/fairway-ai/fairway/gateway/egress/limits"
 	"github.com/fairway-ai/fairway/gateway/genai"
 )
 
@@ -39,6 +40,7 @@ type Parts struct {
 	*egress.Backends
 	router egress.Router
 	costs  *egress.Costs
+	limits *egress.Limits
 	genai  *genai.Metrics
 	log    *slog.Logger
 }
@@ -56,18 +58,24 @@ func New(o Options) (*Parts, error) {
 	if p.genai, err = genai.NewMetrics(o.Metrics); err != nil {
 		return nil, fmt.Errorf("GenAI metrics: %w", err)
 	}
+	limiter, err := limits.New(o.Metrics, nil)
+	if err != nil {
+		return nil, err
+	}
+	p.limits = egress.NewLimits(limiter, p.costs.Of, nil)
 	spans := genai.NewTracer(o.Tracer.Provider())
 	p.Backends = egress.NewBackends(egress.BackendsOptions{
 		Secrets: o.Secrets, Strict: o.Strict, Next: o.Foreign,
-		Observer: egress.Observers{counters, p.genai, spans}, Costs: p.costs.Of, Log: o.Log,
+		Observer: egress.Observers{counters, p.limits, p.genai, spans}, Costs: p.costs.Of, Log: o.Log,
 	})
 	if err := o.Metrics.Register(p.Cooling()); err != nil {
 		return nil, fmt.Errorf("metrics of cooling backends: %w", err)
 	}
 	r := &p.router
 	r.Foreign, r.MaxHold, r.OnFallback = o.Foreign, o.MaxHold, counters.FellBack
-	r.Cools, r.Tries = p.Cooling().Cools, p.Tries()
-	r.Pools = &egress.PoolAnswers{Costs: p.costs.Of, Observer: egress.Observers{p.genai, spans}}
+	r.Cools, r.Ready, r.Tries = p.Cooling().Cools, p.Ready, p.Tries()
+	r.Limits = p.limits
+	r.Pools = &egress.PoolAnswers{Costs: p.costs.Of, Observer: egress.Observers{p.limits, p.genai, spans}}
 	return p, nil
 }
 
@@ -85,6 +93,7 @@ func (p *Parts) SetRules(c *airoute.Config) error {
 		c = &airoute.Config{}
 	}
 	err := p.costs.SetRules(c)
+	p.limits.SetRules(c) // before requests can follow the rules
 	p.genai.SetRules(c)
 	p.router.SetRules(c)
 	if err != nil {

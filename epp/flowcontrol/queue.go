@@ -1,0 +1,283 @@
+package flowcontrol
+
+import (
+	"slices"
+	"time"
+)
+
+// Valve says how full the endpoints of a lane are.
+type Valve interface {
+	// Saturation is 0 when nothing is in use and 1 when as much is as should be. A
+	// band is served while it is below the band's ceiling.
+	Saturation(l *Lane) float64
+}
+
+// maxLanes bounds the lanes of a queue. Requests beyond it wait in the lane of all
+// endpoints.
+const maxLanes = 64
+
+// bandIdle is how long a band that the configuration does not list counts as
+// active, for usage limits, after its last request.
+const bandIdle = 10 * time.Minute
+
+// Queue holds requests. It is not safe for concurrent use.
+type Queue struct {
+	c       *Config
+	prefill *Prefill
+	limit   limiter
+
+	lanes    []*Lane // those with waiters
+	spare    []*Lane
+	classes  []*class // by priority, highest first
+	ranks    []int    // their priorities
+	ceilings []float64
+	due      heap
+	epoch    time.Time // of all times that are kept as numbers
+	probe    Lane
+	seq      uint64
+	requests int
+	bytes    int64
+
+	empty     bool // the pool has no endpoints
+	emptied   time.Time
+	flows     []*flow // spare
+	programs  map[Programs]*programs
+	displaced func(*Waiter)
+}
+
+// class is what all bands of one priority have in common.
+type class struct {
+	Band
+	rank     int
+	listed   bool // in the configuration
+	requests int
+	bytes    int64
+	last     time.Time
+}
+
+// NewQueue returns an empty queue. prefill is for bands whose order is [Cheapest],
+// and may be nil when there are none. displaced is told of waiters that Push takes
+// out, when c.Evict is set.
+func NewQueue(c *Config, prefill *Prefill, displaced func(*Waiter)) *Queue {
+	q := &Queue{
+		c: c, prefill: prefill, displaced: displaced, limit: limiter{UsageLimit: c.Limit},
+		due: heap{before: dueBefore, index: dueIndex}, programs: map[Programs]*programs{},
+	}
+	for _, b := range c.Bands {
+		q.class(time.Time{}, b.Priority).listed = true
+	}
+	q.class(time.Time{}, 0).listed = true
+	return q
+}
+
+// class finds the class of a priority, or makes it.
+func (q *Queue) class(now time.Time, priority int) *class {
+	i, found := slices.BinarySearchFunc(q.classes, priority, func(c *class, p int) int { return p - c.Priority })
+	if found {
+		q.classes[i].last = now
+		return q.classes[i]
+	}
+	// A class is made seldom; that is when those that are no longer used may go.
+	q.classes = slices.DeleteFunc(q.classes, func(c *class) bool {
+		return !c.listed && c.requests == 0 && now.Sub(c.last) > bandIdle
+	})
+	i, _ = slices.BinarySearchFunc(q.classes, priority, func(c *class, p int) int { return p - c.Priority })
+	c := &class{Band: q.c.band(priority), last: now}
+	q.classes = slices.Insert(q.classes, i, c)
+	q.ranks = q.ranks[:0]
+	for rank, c := range q.classes {
+		c.rank = rank
+		q.ranks = append(q.ranks, c.Priority)
+	}
+	q.ceilings = make([]float64, len(q.classes))
+	return c
+}
+
+// open reports whether a band of class c may be served at a saturation.
+func (q *Queue) open(c *class, saturation float64) bool {
+	q.limit.ceilings(saturation, q.ranks, q.ceilings)
+	return saturation < q.ceilings[c.rank]
+}
+
+// Free reports whether a request of that priority, for the endpoints of subset,
+// need not wait: nobody waits, and they are open. A nil subset is all endpoints.
+func (q *Queue) Free(now time.Time, priority int, subset []string, v Valve) bool {
+	if q.requests > 0 {
+		return false
+	}
+	c := q.class(now, priority)
+	q.probe.Subset = subset
+	return q.open(c, v.Saturation(&q.probe))
+}
+
+// Push adds a request that waits for the endpoints of subset, nil for all, which
+// must not change while it waits. It returns RejectedCapacity or
+// RejectedNoEndpoints, and does not add the request, when there is no room, and
+// Dispatched otherwise.
+func (q *Queue) Push(now time.Time, w *Waiter, subset []string) Outcome {
+	c := q.class(now, w.Priority)
+	if !q.room(c, w) {
+		if q.empty {
+			return RejectedNoEndpoints
+		}
+		return RejectedCapacity
+	}
+	if q.epoch.IsZero() {
+		q.epoch = now
+	}
+	q.seq++
+	w.seq, w.since, w.began, w.at = q.seq, now, q.number(now), -1
+	q.setExpiry(w)
+	w.key = q.orderKey(c.Ordering, w)
+	w.lane = q.lane(subset)
+	w.band = w.lane.band(q, c)
+	w.band.add(q, w)
+	c.requests++
+	c.bytes += w.Bytes
+	q.requests++
+	q.bytes += w.Bytes
+	return Dispatched
+}
+
+// room reports whether w fits, after making room where that is allowed.
+func (q *Queue) room(c *class, w *Waiter) bool {
+	if c.MaxRequests > 0 && int64(c.requests)+1 > c.MaxRequests || c.MaxBytes > 0 && c.bytes+w.Bytes > c.MaxBytes {
+		return false
+	}
+	requests, bytes := q.over(w)
+	if requests <= 0 && bytes <= 0 {
+		return true
+	}
+	if !q.c.Evict {
+		return false
+	}
+	// Nobody is turned out for a request that would not fit all the same.
+	for _, o := range q.classes {
+		if sheddable(o, w) {
+			requests -= int64(o.requests)
+			bytes -= o.bytes
+		}
+	}
+	if requests > 0 || bytes > 0 {
+		return false
+	}
+	for requests, bytes = q.over(w); requests > 0 || bytes > 0; requests, bytes = q.over(w) {
+		victim := q.victim(w)
+		q.Remove(victim)
+		q.displaced(victim)
+	}
+	return true
+}
+
+// over is by how much w would exceed the bounds of the whole queue.
+func (q *Queue) over(w *Waiter) (requests, bytes int64) {
+	if q.c.MaxRequests > 0 {
+		requests = int64(q.requests) + 1 - q.c.MaxRequests
+	}
+	if q.c.MaxBytes > 0 {
+		bytes = q.bytes + w.Bytes - q.c.MaxBytes
+	}
+	return requests, bytes
+}
+
+// sheddable reports whether a waiter of class c may be turned out for w.
+func sheddable(c *class, w *Waiter) bool { return c.Priority < 0 && c.Priority < w.Priority }
+
+// victim is the latest arrival of the lowest priority that may be turned out for w.
+func (q *Queue) victim(w *Waiter) *Waiter {
+	for _, c := range slices.Backward(q.classes) {
+		if c.requests == 0 || !sheddable(c, w) {
+			continue
+		}
+		var latest *Waiter
+		for _, l := range q.lanes {
+			for _, b := range l.bands {
+				if b.class == c && b.last != nil && (latest == nil || b.last.seq > latest.seq) {
+					latest = b.last
+				}
+			}
+		}
+		return latest
+	}
+	return nil
+}
+
+// Pop takes out the request that goes next, nil when none may. Of the lanes whose
+// first band with waiters is open it serves the highest band, and of those the one
+// whose oldest request came first. A band that is shut holds up the lower ones of
+// its lane.
+func (q *Queue) Pop(now time.Time, v Valve) *Waiter {
+	var best *band
+	for _, l := range q.lanes {
+		b := l.first()
+		if best != nil && (b.class.Priority < best.class.Priority ||
+			b.class == best.class && b.oldest.seq > best.oldest.seq) {
+			continue
+		}
+		if q.open(b.class, v.Saturation(l)) {
+			best = b
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	w := best.pop(now)
+	q.left(w)
+	return w
+}
+
+// Remove takes a request out and reports whether it waited.
+func (q *Queue) Remove(w *Waiter) bool {
+	if !w.Waiting() {
+		return false
+	}
+	w.band.line(w).remove(w)
+	q.left(w)
+	return true
+}
+
+// left ends the accounts of a waiter that its line no longer has.
+func (q *Queue) left(w *Waiter) {
+	b, c, l := w.band, w.band.class, w.lane
+	b.drop(q, w)
+	c.requests--
+	c.bytes -= w.Bytes
+	q.requests--
+	q.bytes -= w.Bytes
+	if w.due >= 0 {
+		q.due.remove(w.due)
+	}
+	if l.requests == 0 {
+		i := slices.Index(q.lanes, l)
+		last := len(q.lanes) - 1
+		q.lanes[i] = q.lanes[last]
+		q.lanes[last] = nil
+		q.lanes = q.lanes[:last]
+		l.Subset = nil
+		q.spare = append(q.spare, l)
+	}
+	w.lane, w.band, w.flow = nil, nil, nil
+}
+
+// Drain takes out every request, in order of arrival, and calls f for each.
+func (q *Queue) Drain(f func(*Waiter)) {
+	all := make([]*Waiter, 0, q.requests)
+	for _, l := range q.lanes {
+		for _, b := range l.bands {
+			for w := b.oldest; w != nil; w = w.next {
+				all = append(all, w)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b *Waiter) int { return int(int64(a.seq - b.seq)) })
+	for _, w := range all {
+		q.Remove(w)
+	}
+	for _, w := range all {
+		f(w)
+	}
+}
+
+// Len and Bytes are what waits.
+func (q *Queue) Len() int     { return q.requests }
+func (q *Queue) Bytes() int64 { return q.bytes }

@@ -1,0 +1,50 @@
+package epp
+
+import (
+	"github.com/fairway-ai/fairway/scheduler"
+	"github.com/fairway-ai/fairway/scheduler/prefix"
+)
+
+// Sharer tells other replicas of this process what this one does. *replicas.Replicas
+// is one. What is in flight it reads from the endpoints' Loads.
+type Sharer interface {
+	// Sent says that a prompt of these blocks was sent to the endpoint whose Load is l.
+	// It is called for each request, and must neither wait nor keep blocks.
+	Sent(l *scheduler.Load, blocks []prefix.Block)
+}
+
+// cached records that an endpoint gets the request's prompt, and then has it cached.
+func (r *request) cached(slot int32, l *scheduler.Load) {
+	if r.route.index != nil {
+		r.route.index.Insert(slot, r.blocks)
+	}
+	if s := r.picker.o.Share; s != nil {
+		s.Sent(l, r.blocks)
+	}
+}
+
+// EachPool calls yield with each pool's name, snapshot and prefix index, which may be
+// nil, until it returns false.
+func (p *Picker) EachPool(yield func(name string, snap *scheduler.Snapshot, index *prefix.Index) bool) {
+	for _, r := range p.routes.Load().all {
+		if !yield(r.name, r.state.endpoints.Snapshot(), r.index) {
+			return
+		}
+	}
+}
+
+// Lowered says that less work of other replicas is outstanding on the endpoint whose
+// Load is l: requests that wait for it, or for its pool, may go.
+func (p *Picker) Lowered(l *scheduler.Load) {
+	now := p.clock.Now()
+	for _, r := range p.routes.Load().all {
+		g := (*r.state.gates.Load())[l]
+		if g == nil {
+			continue
+		}
+		g.release(now)
+		if r.state.flow != nil {
+			r.state.flow.release(now)
+		}
+	}
+}

@@ -1,0 +1,73 @@
+package epp
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fairway-ai/fairway/extproc"
+	"github.com/fairway-ai/fairway/scheduler"
+	"github.com/fairway-ai/fairway/scheduler/prefix"
+)
+
+// told remembers what other replicas would hear.
+type told struct {
+	mu   sync.Mutex
+	sent map[*scheduler.Load][]prefix.Block
+}
+
+func (s *told) Sent(l *scheduler.Load, blocks []prefix.Block) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent[l] = slices.Clone(blocks)
+}
+
+// TestRemoteWorkHolds: work of another replica makes requests wait as the process's own
+// does, and its end lets them go.
+func TestRemoteWorkHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool := newFakePool(1)
+		l := pool.Snapshot().Endpoints[0].Load
+		s := &told{sent: map[*scheduler.Load][]prefix.Block{}}
+		p := newPicker(t, Options{Pools: onePool(pool), Hold: true, Share: s})
+		defer p.Close()
+		var there scheduler.Share
+		busy := scheduler.Work{Requests: 1, Waiting: 1, Dispatched: 1, Backlog: scheduler.HoldTokens, Prefilling: scheduler.HoldTokens}
+		there.Set(time.Now(), l, busy)
+
+		req := prompt("1", "m", 100)
+		req.Body.Blocks = []prefix.Block{{Hash: 1, Tokens: 64}}
+		a := ask(p, req)
+		synctest.Wait()
+		if a.over() || len(s.sent) != 0 {
+			t.Fatal("the request did not wait for the other replica's")
+		}
+		busy.Waiting, busy.Backlog, busy.Prefilling = 0, 0, 0
+		if !there.Set(time.Now(), l, busy) {
+			t.Fatal("less prefill work is not reported")
+		}
+		p.Lowered(l)
+		synctest.Wait()
+		if !a.over() || a.err != nil {
+			t.Fatalf("the request still waits; %v", a.err)
+		}
+		if got := s.sent[l]; !slices.Equal(got, req.Body.Blocks) {
+			t.Errorf("others hear of %v", got)
+		}
+		p.Lowered(new(scheduler.Load)) // of an endpoint that is gone
+		a.pick.Observer.End(time.Now(), extproc.Outcome{Status: 200, Complete: true})
+		there.End(time.Now())
+		drained(t, pool.Snapshot().Endpoints)
+
+		pools := 0
+		p.EachPool(func(name string, snap *scheduler.Snapshot, _ *prefix.Index) bool {
+			pools++
+			return name == "ns/pool" && snap == pool.Snapshot()
+		})
+		if pools != 1 {
+			t.Errorf("%d pools", pools)
+		}
+	})
+}

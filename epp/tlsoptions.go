@@ -1,0 +1,62 @@
+package epp
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+// MinTLSVersion reads a TLS version by Kubernetes' name for it. Versions that Envoy no
+// longer speaks are refused.
+func MinTLSVersion(name string) (uint16, error) {
+	switch name {
+	case "VersionTLS12":
+		return tls.VersionTLS12, nil
+	case "VersionTLS13":
+		return tls.VersionTLS13, nil
+	}
+	return 0, fmt.Errorf("%.40q must be VersionTLS12 or VersionTLS13", name)
+}
+
+// CipherSuites reads the names of TLS 1.2 cipher suites. Those with known weaknesses are
+// refused.
+func CipherSuites(names []string) ([]uint16, error) {
+	var ids []uint16
+	var known []string
+	for _, c := range tls.CipherSuites() {
+		if slices.Contains(c.SupportedVersions, tls.VersionTLS12) {
+			known = append(known, c.Name)
+		}
+	}
+	for _, name := range names {
+		i := slices.IndexFunc(tls.CipherSuites(), func(c *tls.CipherSuite) bool {
+			return c.Name == name && slices.Contains(known, name)
+		})
+		if i < 0 {
+			if slices.ContainsFunc(tls.InsecureCipherSuites(), func(c *tls.CipherSuite) bool { return c.Name == name }) {
+				return nil, fmt.Errorf("%s is not secure; choose of %s", name, strings.Join(known, ", "))
+			}
+			return nil, fmt.Errorf("%.60q must be one of %s", name, strings.Join(known, ", "))
+		}
+		ids = append(ids, tls.CipherSuites()[i].ID)
+	}
+	return ids, nil
+}
+
+// ClientCA has c ask its clients for a certificate of an authority in file, a PEM.
+func ClientCA(c *tls.Config, file string) error {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	c.ClientCAs = x509.NewCertPool()
+	if !c.ClientCAs.AppendCertsFromPEM(pem) {
+		return errors.New(file + ": has no certificate")
+	}
+	c.ClientAuth = tls.RequireAndVerifyClientCert
+	return nil
+}

@@ -1,0 +1,96 @@
+package index
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/fairway-ai/fairway/scheduler/prefix"
+)
+
+// maxTiers is how many kinds of memory are told apart: the full one, which is 0,
+// and others of less weight.
+const maxTiers = 4
+
+// tiers are the media that count less than fully, the best first.
+type tiers struct{ weak []weakTier }
+
+type weakTier struct {
+	name   string
+	weight float32
+	// index holds the blocks whose best copy is in this tier.
+	index *prefix.Index
+}
+
+func newTiers(weights map[string]float32) (tiers, error) {
+	var t tiers
+	for name, w := range weights {
+		if !(w >= 0 && w <= 1) || name == "" {
+			return t, fmt.Errorf("weight %g of medium %q: must be 0 to 1", w, name)
+		}
+		if w < 1 {
+			t.weak = append(t.weak, weakTier{strings.ToLower(name), w, prefix.New(prefix.Options{})})
+		}
+	}
+	if len(t.weak) >= maxTiers {
+		return t, fmt.Errorf("%d media of less than full weight: at most %d are supported", len(t.weak), maxTiers-1)
+	}
+	slices.SortFunc(t.weak, func(a, b weakTier) int {
+		return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.name, b.name))
+	})
+	return t, nil
+}
+
+// of is the tier of a medium: the one with the longest name that it begins with.
+func (t tiers) of(medium string) int {
+	tier, length := 0, 0
+	for i, w := range t.weak {
+		if len(w.name) > length && strings.HasPrefix(medium, w.name) {
+			tier, length = i+1, len(w.name)
+		}
+	}
+	return tier
+}
+
+// tier is where the best copy of the block is.
+func (b *block) tier() int {
+	for i, n := range b.refs {
+		if n > 0 {
+			return i
+		}
+	}
+	return 0
+}
+
+// Matches is a result of [Index.Match], reused from request to request.
+type Matches struct {
+	prefix.Matches
+	lost []float32 // by slot: what lesser tiers take from the matched tokens
+}
+
+// Weighted is the matched tokens of a slot, each counted as the medium is worth.
+func (m *Matches) Weighted(slot int32) float32 { return float32(m.Tokens(slot)) - m.lost[slot] }
+
+// Match fills m for slots 0..slots-1 as prefix.Index.Match does. It does not
+// allocate once m has grown to the pool.
+func (x *Index) Match(blocks []prefix.Block, slots int, m *Matches) {
+	x.o.Prefix.Match(blocks, slots, &m.Matches)
+	m.lost = slices.Grow(m.lost[:0], max(0, slots))[:max(0, slots)]
+	clear(m.lost)
+	list := *x.bySlot.Load()
+	for slot := range min(slots, len(list)) {
+		ep := list[slot]
+		if ep == nil || ep.weak.Load() == 0 {
+			continue
+		}
+		for _, b := range blocks[:m.Blocks(int32(slot))] {
+			for _, w := range x.tiers.weak {
+				if w.index.Holds(int32(slot), b.Hash) {
+					m.lost[slot] += (1 - w.weight) * float32(b.Tokens)
+					break
+				}
+			}
+		}
+	}
+}
