@@ -32,6 +32,11 @@ type child struct {
 
 // startChild starts a program and waits until it listens on a unix socket.
 func startChild(ctx context.Context, socket, path string, args ...string) (*child, error) {
+	return startListening(ctx, "unix", socket, path, args...)
+}
+
+// startListening starts a program and waits until it listens.
+func startListening(ctx context.Context, network, address, path string, args ...string) (*child, error) {
 	c := &child{cmd: exec.Command(path, args...), done: make(chan struct{})}
 	c.cmd.Stderr, c.cmd.SysProcAttr = &c.log, childAttributes()
 	started := make(chan error, 1)
@@ -49,7 +54,7 @@ func startChild(ctx context.Context, socket, path string, args ...string) (*chil
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start %s %s: %w", path, strings.Join(args, " "), err)
 	}
-	if err := c.listens(ctx, socket); err != nil {
+	if err := c.listens(ctx, network, address); err != nil {
 		c.stop()
 		return nil, err
 	}
@@ -57,11 +62,11 @@ func startChild(ctx context.Context, socket, path string, args ...string) (*chil
 }
 
 // listens waits until the child accepts connections.
-func (c *child) listens(ctx context.Context, socket string) error {
+func (c *child) listens(ctx context.Context, network, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for {
-		conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		if err == nil {
 			return conn.Close()
 		}

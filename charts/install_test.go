@@ -198,7 +198,7 @@ func testRoles(t *testing.T, c *cluster) {
 		{gatewayUser, attr("watch", "", "services", "", "", ""), true},
 		{gatewayUser, attr("create", "", "events", "", "default", ""), true},
 		{gatewayUser, attr("list", "discovery.k8s.io", "endpointslices", "", own, ""), true},
-		{gatewayUser, attr("list", "discovery.k8s.io", "endpointslices", "", "default", ""), false},
+		{gatewayUser, attr("create", "discovery.k8s.io", "endpointslices", "", "default", ""), false},
 		{gatewayUser, attr("update", "coordination.k8s.io", "leases", "", own, "fairway-gateway"), true},
 		{gatewayUser, attr("update", "coordination.k8s.io", "leases", "", own, "other"), false},
 		{gatewayUser, attr("create", "coordination.k8s.io", "leases", "", own, ""), true},

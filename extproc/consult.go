@@ -28,7 +28,7 @@ func (r *Request) BodyParts(model string) (parts mem.BufferSlice, ok bool) {
 		return nil, false
 	}
 	if parts, ok = r.from.wholeBody(); ok && model != "" {
-		parts = ReplaceModel(parts, r.Body.ModelStart, r.Body.ModelEnd, model)
+		parts = ReplaceModel(parts, r.Body.ModelStart, r.Body.ModelEnd, model, r.Body.Form)
 	}
 	return parts, ok
 }
@@ -66,11 +66,16 @@ func (st *stream) wholeBody() (parts mem.BufferSlice, ok bool) {
 
 var errModelStays = errors.New("the picker replaces the model's name, which takes request_body_mode BUFFERED or FULL_DUPLEX_STREAMED")
 
-// changeOf is what a pick changes beyond headers and metadata, nil for nothing. start
-// and end are those of the model's name in the body.
-func (st *stream) changeOf(p *Pick, start, end int64) (*Change, error) {
+// modelPlace is where a body has the model's name.
+type modelPlace struct {
+	start, end int64
+	form       bool
+}
+
+// changeOf is what a pick changes beyond headers and metadata, nil for nothing.
+func (st *stream) changeOf(p *Pick, at modelPlace) (*Change, error) {
 	c := p.Change
-	if p.Model == "" || start == end || c != nil && (c.BodyChanged || c.Immediate != nil) {
+	if p.Model == "" || at.start == at.end || c != nil && (c.BodyChanged || c.Immediate != nil) {
 		return c, nil
 	}
 	body, ok := st.wholeBody()
@@ -81,19 +86,22 @@ func (st *stream) changeOf(p *Pick, start, end int64) (*Change, error) {
 	if c == nil {
 		c = &Change{}
 	}
-	c.BodyChanged, c.Body = true, ReplaceModel(body, start, end, p.Model)
+	c.BodyChanged, c.Body = true, ReplaceModel(body, at.start, at.end, p.Model, at.form)
 	return c, nil
 }
 
-// ReplaceModel puts a model's name in the place of the JSON string that a body has from
-// start to end, and leaves all other bytes as they are; with start at end, there is
-// none. It takes over the references and returns others.
-func ReplaceModel(body mem.BufferSlice, start, end int64, model string) mem.BufferSlice {
+// ReplaceModel puts a model's name in the place of what a body has from start to end,
+// a JSON string or, in a form, plain text, and leaves all other bytes as they are; with
+// start at end, there is none. It takes over the references and returns others.
+func ReplaceModel(body mem.BufferSlice, start, end int64, model string, form bool) mem.BufferSlice {
 	if start == end {
 		return body
 	}
 	out := make(mem.BufferSlice, 0, len(body)+2)
-	name := mem.SliceBuffer(marshal(model))
+	name := mem.SliceBuffer(model)
+	if !form {
+		name = marshal(model)
+	}
 	lo, hi, pos, done := int(start), int(end), 0, false
 	for _, b := range body {
 		n := b.Len()

@@ -412,7 +412,7 @@ func FuzzReplaceModel(f *testing.F) {
 			parts = append(parts, mem.SliceBuffer(rest[:n:n]))
 			rest = rest[n:]
 		}
-		got := ReplaceModel(parts, r.ModelStart, r.ModelEnd, model).Materialize()
+		got := ReplaceModel(parts, r.ModelStart, r.ModelEnd, model, r.Form).Materialize()
 		if r.ModelEnd == 0 {
 			if string(got) != body {
 				t.Fatalf("%q became %q", body, got)
@@ -429,4 +429,25 @@ func FuzzReplaceModel(f *testing.F) {
 			t.Fatalf("%q became %q: %q, want %q, %v", body, got, back, want, err)
 		}
 	})
+}
+
+// In a form, the name is plain text.
+func TestReplaceModelInForm(t *testing.T) {
+	body := "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n--x--\r\n"
+	s := scan.New(scan.Options{})
+	s.Reset(scan.APIFromPath("/v1/audio/transcriptions"))
+	if err := s.ContentType("multipart/form-data; boundary=x"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Write([]byte(body)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := ReplaceModel(mem.BufferSlice{mem.SliceBuffer(body)}, r.ModelStart, r.ModelEnd, "whisper-large", r.Form).Materialize()
+	if want := strings.Replace(body, "whisper-1", "whisper-large", 1); string(got) != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }

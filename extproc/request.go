@@ -264,7 +264,7 @@ func (st *stream) pick(body *scan.Result, ended bool) error {
 	}
 	q.BodyBytes = r.bytes
 	p, err := st.callPicker()
-	modelStart, modelEnd := q.Body.ModelStart, q.Body.ModelEnd
+	model := modelPlace{q.Body.ModelStart, q.Body.ModelEnd, q.Body.Form}
 	// Nothing of the request is used from here on, and the scanner not kept while
 	// the response streams.
 	*q = Request{}
@@ -279,7 +279,7 @@ func (st *stream) pick(body *scan.Result, ended bool) error {
 	if ended {
 		r.phase = phaseEnded
 	}
-	c, err := st.changeOf(&p, modelStart, modelEnd)
+	c, err := st.changeOf(&p, model)
 	if err == nil {
 		err = st.applyPick(&p)
 	}

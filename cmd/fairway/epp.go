@@ -103,15 +103,23 @@ func runEPP(ctx context.Context, f *eppFlags, log *slog.Logger) (err error) {
 		}
 	}()
 	known := &objectives.Store{}
-	picker, err := epp.New(epp.Options{
-		Priority: known.Priority, Rewrite: known.Rewrite,
-		Hold: true, MaxHold: f.maxHold, Metrics: m, Explain: ring, ExplainHeader: f.explainHeader,
-		EmitScores: f.emitScores, ServedHeader: config.servedHeader, IgnoreSubset: f.ignoreSubset,
-		Tracer: tracer, Log: log,
-	})
+	share, err := f.replicas.open(apiServer, f.cluster.kubeconfig, m.Registry(), log)
 	if err != nil {
 		return err
 	}
+	defer share.close()
+	picking := epp.Options{
+		Priority: known.Priority, Rewrite: known.Rewrite, Flow: config.read.FlowControl, Shed: config.read.Shedder(),
+		Hold: true, MaxHold: f.maxHold, Metrics: m, Explain: ring, ExplainHeader: f.explainHeader,
+		EmitScores: f.emitScores, ServedHeader: config.servedHeader, IgnoreSubset: f.ignoreSubset,
+		Tracer: tracer, Log: log,
+	}
+	share.into(&picking)
+	picker, err := epp.New(picking)
+	if err != nil {
+		return err
+	}
+	config.exchange = func(ctx context.Context) error { return share.run(ctx, picker) }
 	set := epp.NewPoolSet(epp.PoolSetOptions{
 		Picker: picker, Policy: config.policy, Log: log,
 		Pool: config.pool,
@@ -177,6 +185,7 @@ func serveEPP(ctx context.Context, server *epp.Server, set *epp.PoolSet, config 
 		})
 	}
 	group.Go(func() error { return reload.run(around) })
+	group.Go(func() error { return config.exchange(around) })
 	if config.scrape {
 		group.Go(func() error { return set.Run(around) })
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +30,8 @@ type eppConfig struct {
 	// servedHeader is true when a conformance test wants to know what served.
 	servedHeader bool
 	warnings     []string
+	// exchange is what goes on between replicas; it ends when its context does.
+	exchange func(context.Context) error
 	// data is the EndpointPickerConfig, from where it came from, and read what it says.
 	data []byte
 	from string
@@ -108,9 +111,6 @@ func (f *eppFlags) parsePolicy(data []byte, from string) (*eppConfig, error) {
 			}
 			return again.Policy
 		}
-	}
-	if read.Saturation != nil {
-		warn("the saturation detector has no effect: it sheds requests of negative priority, and here all have priority 0")
 	}
 	c.scan = run.ScanOptions(&read.Prefix, warn)
 	source := read.Metrics // the flags' part of it is not the file's

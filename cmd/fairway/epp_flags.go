@@ -35,6 +35,7 @@ type eppFlags struct {
 	ignoreSubset                      bool
 	experimental                      bool
 	more                              moreFlags
+	replicas                          replicaFlags
 	refreshSet                        bool // --refresh-metrics-interval was given
 	maxRecv                           int
 	maxBody                           int64
@@ -76,6 +77,7 @@ func (f *eppFlags) register(fs *pflag.FlagSet) {
 	fs.IntVar(&f.maxRecv, "grpc-max-recv-msg-size", 0, "longest gRPC message accepted, in bytes; 0 follows --max-body-bytes")
 	fs.Int64Var(&f.maxBody, "max-body-bytes", extproc.DefaultMaxBodyBytes, "longest request body accepted, in bytes; longer ones are answered 413")
 	f.more.register(fs)
+	f.replicas.register(fs, &f.cluster.poolNamespace)
 	f.log.register(fs)
 }
 
@@ -89,6 +91,7 @@ func (f *eppFlags) validate(fs *pflag.FlagSet) error {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	errs = append(errs, f.cluster.validate(f.endpointsFile != "" || f.file != "")...)
 	errs = append(errs, f.more.validate(fs, f)...)
+	errs = append(errs, f.replicas.validate()...)
 	for name, port := range map[string]int{"grpc-port": f.grpcPort, "grpc-health-port": f.healthPort, "metrics-port": f.metricsPort} {
 		if port < 0 || port > math.MaxUint16 {
 			bad("--%s: %d is not a port; use 1 to 65535, or 0 for none", name, port)

@@ -76,6 +76,8 @@ func (f *gatewayFlags) register(fs *pflag.FlagSet) {
 	fs.IntVar(&o.ExtensionPort, "extension-port", 5005, "port that Envoy Gateway calls: the translation hook")
 	fs.IntVar(&o.HealthPort, "health-port", 9003, "port of gRPC health checks; 0 for none")
 	fs.IntVar(&o.MetricsPort, "metrics-port", 9090, "port of /metrics, /healthz, /readyz and the decisions; 0 for none")
+	fs.IntVar(&o.ReplicaPort, "replica-port", 0, "port that the other replicas call: they tell each other what they do, so that any of them can take over, or all pick at once; 0 for none")
+	fs.BoolVar(&o.Spread, "active-active", false, "have Envoys ask all replicas in turn, instead of all Envoys the same one; needs --replica-port")
 	fs.StringVar(&o.TLS.Secret, "tls-secret", "", "`name` of a Secret in --namespace, made and rotated by this process, that certifies it to Envoy and Envoy Gateway")
 	fs.StringVar(&o.TLS.Dir, "tls-dir", "", "`directory` of tls.crt, tls.key and ca.crt, read again when they change; instead of --tls-secret")
 	fs.BoolVar(&o.TLS.Insecure, "insecure", false, "serve without TLS; for development")
@@ -117,11 +119,14 @@ func (f *gatewayFlags) validate() error {
 		optional bool
 	}{
 		{"grpc-port", o.GRPCPort, false}, {"extension-port", o.ExtensionPort, false},
-		{"health-port", o.HealthPort, true}, {"metrics-port", o.MetricsPort, true},
+		{"health-port", o.HealthPort, true}, {"metrics-port", o.MetricsPort, true}, {"replica-port", o.ReplicaPort, true},
 	} {
 		if p.port < 0 || p.port > math.MaxUint16 || p.port == 0 && !p.optional {
 			bad("--%s: %d is not a port; use 1 to 65535", p.name, p.port)
 		}
+	}
+	if o.Spread && o.ReplicaPort == 0 {
+		bad("--active-active: needs --replica-port: replicas that all pick must tell each other what they do")
 	}
 	if n := count(o.TLS.Secret != "", o.TLS.Dir != "", o.TLS.Insecure); n != 1 {
 		bad("--tls-secret, --tls-dir and --insecure: set exactly one")

@@ -21,6 +21,7 @@ func (f *gatewayFlags) policy(o *cluster.Options) error {
 	o.Policy, o.Scan = c.policy, c.scan
 	o.Pool, o.Scrape = c.pool, c.scrape
 	o.Pool.Logger = o.Log
+	o.Flow, o.Shed = c.read.FlowControl, c.read.Shedder()
 	o.Follow = func(ctx context.Context, to cluster.Followed) error {
 		to.Picker.SetServedHeader(c.servedHeader)
 		parse := func(data []byte) (*eppConfig, error) { return e.parsePolicy(data, f.configFile) }

@@ -40,6 +40,8 @@ func TestGatewayFlagsAreChecked(t *testing.T) {
 		{"no certificate", []string{"--insecure=false"}, "set exactly one"},
 		{"no port for Envoy", []string{"--grpc-port=0"}, "--grpc-port: 0 is not a port"},
 		{"no such port", []string{"--metrics-port=70000"}, "--metrics-port: 70000 is not a port"},
+		{"no port for replicas", []string{"--replica-port=70000"}, "--replica-port: 70000 is not a port"},
+		{"replicas that do not share", []string{"--active-active"}, "--active-active: needs --replica-port"},
 		{"no time", []string{"--picker-timeout=0s"}, "--picker-timeout: 0s must be longer than 0"},
 		{"no body", []string{"--max-body-bytes=0"}, "--max-body-bytes: 0 must be 1 to"},
 		{"unknown format", []string{"--log-format=xml"}, `--log-format: "xml" must be text or json`},

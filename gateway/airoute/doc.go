@@ -52,7 +52,8 @@
 //
 // References into other namespaces need a ReferenceGrant: from an AIRoute or HTTPRoute
 // to an AIBackend or InferencePool, from an AIBackend to a Service or InferencePool. The
-// host name of a Service is a reference to it. Secrets and certificates are always of the
+// host name of a Service is a reference to it, also as an OpenID Connect issuer's, and so
+// is an endpointPicker. Secrets and certificates are always of the
 // AIBackend's own namespace. Credentials that are the gateway's own are only for the
 // namespaces that [Input].OwnIdentity names, and host names that lead to the gateway's
 // own pod or node for none; from a file, both are the user's own.

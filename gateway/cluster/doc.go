@@ -6,6 +6,8 @@
 //
 //   - watches InferencePools and their pods (package pool/kube), and serves each
 //     pool's endpoints to Envoy (package gateway/eds);
+//   - follows the EndpointSlices of Services that AIBackends have an endpointPicker for,
+//     and serves their endpoints in the same way;
 //   - answers Envoy Gateway's translation hook, which puts pools' clusters, routes
 //     and the ext_proc filter into Envoy's configuration (package
 //     gateway/envoygateway);

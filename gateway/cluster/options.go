@@ -9,6 +9,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/fairway-ai/fairway/epp"
+	"github.com/fairway-ai/fairway/epp/flowcontrol"
 	"github.com/fairway-ai/fairway/epp/tracing"
 	"github.com/fairway-ai/fairway/extproc/scan"
 	"github.com/fairway-ai/fairway/pool"
@@ -33,6 +34,11 @@ type Options struct {
 	// GRPCPort is called by Envoy, ExtensionPort by Envoy Gateway. HealthPort and
 	// MetricsPort may be 0, for none.
 	GRPCPort, ExtensionPort, HealthPort, MetricsPort int
+	// ReplicaPort is called by the other replicas, which tell each other what they do;
+	// 0 for replicas that do not. With Spread, Envoys ask all replicas in turn, instead
+	// of all Envoys the same one.
+	ReplicaPort int
+	Spread      bool
 	// TLS says how the process is certified to its callers.
 	TLS TLSOptions
 	// LeaderElect lets one replica of several write status; without it, this one
@@ -55,6 +61,10 @@ type Options struct {
 	// Policy makes the scheduling policy of a pool picked for here; nil means the
 	// default policy.
 	Policy func() scheduler.Policy
+	// Flow makes requests wait for pools that are saturated, and Shed refuses some by
+	// their priority; nil for neither.
+	Flow *flowcontrol.Config
+	Shed *flowcontrol.Shedder
 	// Pool is how metrics of endpoints are read, and Scrape whether at all.
 	Pool   pool.Options
 	Scrape bool

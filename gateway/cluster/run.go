@@ -14,6 +14,7 @@ import (
 	"github.com/fairway-ai/fairway/epp/explain"
 	"github.com/fairway-ai/fairway/epp/metrics"
 	"github.com/fairway-ai/fairway/epp/objectives"
+	share "github.com/fairway-ai/fairway/epp/replicas"
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/extproc/relay"
 	"github.com/fairway-ai/fairway/gateway/certs"
@@ -33,6 +34,7 @@ type gateway struct {
 	pickers *pickerMetrics
 	picker  *epp.Picker
 	set     *epp.PoolSet
+	share   *share.Replicas // nil when replicas do not share what they do
 	server  *epp.Server
 	hooks   *hookServer
 	watcher *kube.Watcher
@@ -78,11 +80,18 @@ func (g *gateway) build(ctx context.Context) error {
 	if g.objectives, err = objectives.NewFromKube(o.Config, &g.known, objectives.KubeOptions{Log: o.Log}); err != nil {
 		return err
 	}
-	picker, err := epp.New(epp.Options{
-		Priority: g.known.Priority, Rewrite: g.known.Rewrite,
+	if g.share, err = g.newShare(); err != nil {
+		return err
+	}
+	picking := epp.Options{
+		Priority: g.known.Priority, Rewrite: g.known.Rewrite, Flow: o.Flow, Shed: o.Shed,
 		Hold: true, MaxHold: o.MaxHold, Metrics: g.metrics, Explain: ring, ExplainHeader: o.ExplainHeader,
 		Tracer: o.Tracer, Log: o.Log,
-	})
+	}
+	if g.share != nil {
+		picking.Share = g.share
+	}
+	picker, err := epp.New(picking)
 	if err != nil {
 		return err
 	}
@@ -213,6 +222,9 @@ func (g *gateway) run(ctx context.Context) error {
 		}
 		return g.set.Run(ctx)
 	})
+	if g.share != nil {
+		keep("replicas", func(ctx context.Context) error { return g.share.Run(ctx, g.picker) })
+	}
 	if f := g.o.Follow; f != nil {
 		keep("configuration", func(ctx context.Context) error {
 			return f(ctx, Followed{Pools: g.set, Picker: g.picker, Registry: g.metrics.Registry()})
@@ -269,6 +281,9 @@ func (g *gateway) close() error {
 	var errs []error
 	if g.server != nil {
 		errs = append(errs, g.server.Close())
+	}
+	if g.share != nil {
+		errs = append(errs, g.share.Close())
 	}
 	if g.hooks != nil {
 		errs = append(errs, g.hooks.close())

@@ -146,7 +146,11 @@ func (g *gateway) watch(ctx context.Context) error {
 	}
 	r := &replicas{cache: informers, namespace: o.Namespace, service: o.Service, log: o.Log}
 	r.set = func(slices []discoveryv1.EndpointSlice) {
-		g.eds.Set(xds.PickerClusterName, eds.Replicas(slices, grpcPortName))
+		assignment := eds.Replicas(slices, grpcPortName)
+		if o.Spread {
+			assignment = eds.AllReplicas(slices, grpcPortName)
+		}
+		g.eds.Set(xds.PickerClusterName, assignment)
 	}
 	return r.watch(ctx)
 }

@@ -55,6 +55,21 @@ func Replicas(endpointSlices []discoveryv1.EndpointSlice, port string) *endpoint
 	return a
 }
 
+// AllReplicas is Replicas with all endpoints at the same priority: Envoys ask all of
+// them, which therefore must tell each other what they do.
+func AllReplicas(endpointSlices []discoveryv1.EndpointSlice, port string) *endpointv3.ClusterLoadAssignment {
+	a := Replicas(endpointSlices, port)
+	if len(a.Endpoints) == 0 {
+		return a
+	}
+	all := &endpointv3.LocalityLbEndpoints{}
+	for _, l := range a.Endpoints {
+		all.LbEndpoints = append(all.LbEndpoints, l.LbEndpoints...)
+	}
+	a.Endpoints = []*endpointv3.LocalityLbEndpoints{all}
+	return a
+}
+
 // Ready are the addresses, "ip:port", of the ready endpoints of a Service's
 // EndpointSlices at the port of the given name. Where a Service has two address
 // families, IPv4 counts. Addresses that mean another place on every machine are left out.

@@ -77,6 +77,17 @@ func TestReplicas(t *testing.T) {
 
 // Of a Service that anybody can have made, addresses that lead to Envoy's own machine
 // do not count.
+func TestAllReplicas(t *testing.T) {
+	slices4 := []discoveryv1.EndpointSlice{slice(discoveryv1.AddressTypeIPv4, endpoint("b", "10.0.0.1"), endpoint("a", "10.0.0.2"))}
+	want := []string{"0 10.0.0.2:9002", "0 10.0.0.1:9002"}
+	if got := lines(AllReplicas(slices4, "grpc")); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if a := AllReplicas(nil, "grpc"); len(a.GetEndpoints()) != 0 || a.GetClusterName() == "" {
+		t.Errorf("without replicas: %v", a)
+	}
+}
+
 func TestReady(t *testing.T) {
 	const v4, v6 = discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6
 	for _, c := range []struct {

@@ -45,11 +45,11 @@ func (t *restored) RequestBody(part mem.BufferSlice, _ bool) { t.body = append(t
 // first try, or would have; saying so again gives it its length back.
 func (t *restored) Decide(func(time.Duration) error) (extproc.Change, error) {
 	if model := t.original.modelFor(t.pool); model != "" {
-		start, end, err := modelIn(t.body, t.original.Path)
+		r, err := scanned(t.body, t.original.Path, getter(t.original.Headers).Get("content-type"))
 		if err != nil {
 			return extproc.Change{}, err
 		}
-		t.body = extproc.ReplaceModel(t.body, start, end, model)
+		t.body = extproc.ReplaceModel(t.body, r.ModelStart, r.ModelEnd, model, r.Form)
 	}
 	out := newOutgoing(t.headers, t.original.Headers)
 	out.Remove("transfer-encoding")
@@ -59,25 +59,24 @@ func (t *restored) Decide(func(time.Duration) error) (extproc.Change, error) {
 	return c, nil
 }
 
-// modelIn finds the model's name in the body of a request to that path; start is end
-// where there is none.
-func modelIn(body mem.BufferSlice, path string) (start, end int64, err error) {
+// scanned says where the model's name is in the body of a request to that path; it
+// starts where it ends if there is none.
+func scanned(body mem.BufferSlice, path, contentType string) (*scan.Result, error) {
 	api := scan.APIFromPath(path)
 	if api == scan.Other {
-		return 0, 0, nil
+		return &scan.Result{}, nil
 	}
 	s := scan.New(scan.Options{})
 	s.Reset(api)
+	if err := s.ContentType(contentType); err != nil {
+		return nil, err
+	}
 	for _, b := range body {
 		if err := s.Write(b.ReadOnlyData()); err != nil {
-			return 0, 0, err
+			return nil, err
 		}
 	}
-	r, err := s.Finish()
-	if err != nil {
-		return 0, 0, err
-	}
-	return r.ModelStart, r.ModelEnd, nil
+	return s.Finish()
 }
 
 // ResponseHeaders implements extproc.Exchange.

@@ -23,7 +23,11 @@ func TestMisbehaviourLeadsToTheNext(t *testing.T) {
 			p := newProvider(t, name, schema)
 			providers[name] = p
 			f.backend(name, schema, p.addr)
-			f.rule(name, "fallback: {firstByteTimeout: 1s}", name, "next")
+			patient := ""
+			if act == "silence" {
+				patient = "fallback: {firstByteTimeout: 3s}"
+			}
+			f.rule(name, patient, name, "next")
 			all = append(all, asked{path: chat, model: name, act: act}, asked{path: chat, model: name, stream: true, act: act},
 				asked{path: messages, model: name, act: act}, asked{path: messages, model: name, stream: true, act: act})
 		}
@@ -37,8 +41,11 @@ func TestMisbehaviourLeadsToTheNext(t *testing.T) {
 	before := p.goroutines()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	slots := make(chan struct{}, 12)
 	for _, q := range all {
 		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
 			h := p.hear(t.Context(), q)
 			h.want(t, q, answered)
 			if by := h.header.Get("x-fairway-backend"); by != "default/next" {

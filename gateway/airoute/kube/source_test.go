@@ -301,6 +301,12 @@ func TestWhatMatters(t *testing.T) {
 		{"its status", func() { f.of(aiRoute("", 0)).Update(nil, aiRoute("a/r", 1)) }, false, ""},
 		{"an AIRoute that is being deleted", func() { f.of(aiRoute("", 0)).Update(nil, deleting) }, true, ""},
 		{"it is gone", func() { f.of(aiRoute("", 0)).Delete(deleting) }, true, ""},
+		{"an issuer's Secret is named", func() {
+			x := aiBackend("a/issued", "")
+			x.Spec.Credentials = &v1alpha1.Credentials{AWS: &v1alpha1.AWSCredentials{OIDC: &v1alpha1.OIDC{SecretRef: v1alpha1.SecretKey{Name: "issued"}}}}
+			backends.Add(x)
+		}, true, ""},
+		{"an issuer's Secret comes", func() { f.of(secret("")).Add(secret("a/issued", "client-secret", "1")) }, true, "a/issued"},
 		{"another Secret is named", func() { x := aiBackend("a/one", "other"); x.Generation = 2; backends.Update(nil, x) }, true, ""},
 		{"the old one comes again", func() { f.of(secret("")).Add(secret("a/key", "apiKey", "1")) }, false, ""},
 		{"the new one goes", func() { f.of(secret("")).Delete(secret("a/other")) }, true, "a/other"},

@@ -1,0 +1,322 @@
+package replicas
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/fairway-ai/fairway/scheduler"
+	"github.com/fairway-ai/fairway/scheduler/prefix"
+)
+
+// The messages are protobuf, written by hand:
+//
+//	message Hello   { uint32 version = 1; string id = 2; fixed64 incarnation = 3; }
+//	message Work    { fixed64 endpoint = 1; uint64 requests = 2; uint64 waiting = 3;
+//	                  uint64 dispatched = 4; uint64 backlog = 5; uint64 prefilling = 6;
+//	                  uint64 context = 7; uint64 sent = 8; uint64 prefilled = 9;
+//	                  uint64 busy_microseconds = 10; uint64 output = 11; }
+//	message Prompt  { fixed64 endpoint = 1; repeated fixed64 hashes = 2 [packed];
+//	                  repeated uint64 runs = 3 [packed]; } // tokens, blocks, tokens, …
+//	message Frame   { Hello hello = 1; uint64 sequence = 2; bool full = 3;
+//	                  repeated Work work = 4; repeated Prompt prompts = 5; }
+//	message Answer  { Hello hello = 1; uint64 acknowledged = 2; }
+//
+// Fields that are not known are ignored.
+const (
+	frameHello    = 1
+	frameSequence = 2
+	frameFull     = 3
+	frameWork     = 4
+	framePrompt   = 5
+
+	protocolVersion = 1
+	// maxFrame bounds a message, in bytes. What is sent stays below targetFrame and
+	// one prompt, except for a full frame of a very large fleet.
+	maxFrame    = 8 << 20
+	targetFrame = 256 << 10
+	// maxBlocks bounds the blocks of one prompt; the start of a longer one is told.
+	maxBlocks = 4096
+	maxID     = 253
+)
+
+// hello is how a replica introduces itself.
+type hello struct {
+	version     uint64
+	id          string
+	incarnation uint64
+}
+
+// work is what the sender has on an endpoint.
+type work struct {
+	endpoint uint64
+	scheduler.Work
+}
+
+// prompt is blocks that the sender has sent to an endpoint.
+type prompt struct {
+	endpoint uint64
+	blocks   []prefix.Block
+}
+
+// frame is a message to another replica, as received.
+type frame struct {
+	hello    *hello
+	sequence uint64
+	full     bool
+	work     []work
+	prompts  []prompt
+}
+
+// answer is a message back.
+type answer struct {
+	hello        *hello
+	acknowledged uint64
+}
+
+func appendHello(out []byte, h *hello) []byte {
+	var m []byte
+	m = appendVarint(m, 1, h.version)
+	m = protowire.AppendTag(m, 2, protowire.BytesType)
+	m = protowire.AppendString(m, h.id)
+	m = appendFixed(m, 3, h.incarnation)
+	out = protowire.AppendTag(out, frameHello, protowire.BytesType)
+	return protowire.AppendBytes(out, m)
+}
+
+// appendHeader begins a frame.
+func appendHeader(out []byte, sequence uint64, full bool) []byte {
+	out = appendVarint(out, frameSequence, sequence)
+	if full {
+		out = appendVarint(out, frameFull, 1)
+	}
+	return out
+}
+
+func appendAnswer(out []byte, a *answer) []byte {
+	if a.hello != nil {
+		out = appendHello(out, a.hello)
+	}
+	return appendVarint(out, 2, a.acknowledged)
+}
+
+// appendWork adds an endpoint's totals to a frame.
+func appendWork(out []byte, w *work) []byte {
+	var buf [128]byte
+	m := appendFixed(buf[:0], 1, w.endpoint)
+	for i, v := range [...]uint64{
+		uint64(w.Requests), uint64(w.Waiting), uint64(w.Dispatched), uint64(w.Backlog), uint64(w.Prefilling),
+		uint64(w.Context), uint64(w.Sent), uint64(w.Prefilled), uint64(w.Busy.Microseconds()), uint64(w.Output),
+	} {
+		if v != 0 {
+			m = appendVarint(m, protowire.Number(i+2), v)
+		}
+	}
+	out = protowire.AppendTag(out, frameWork, protowire.BytesType)
+	return protowire.AppendBytes(out, m)
+}
+
+// appendPrompt adds a prompt to a frame. Most blocks have as many tokens as the one
+// before, so tokens are told by runs.
+func appendPrompt(out []byte, endpoint uint64, blocks []prefix.Block) []byte {
+	blocks = blocks[:min(len(blocks), maxBlocks)]
+	var buf [64]byte
+	runs := buf[:0]
+	for i := 0; i < len(blocks); {
+		n := i + 1
+		for n < len(blocks) && blocks[n].Tokens == blocks[i].Tokens {
+			n++
+		}
+		runs = protowire.AppendVarint(runs, uint64(max(0, blocks[i].Tokens)))
+		runs = protowire.AppendVarint(runs, uint64(n-i))
+		i = n
+	}
+	hashes := 8 * len(blocks)
+	size := 9 + 1 + protowire.SizeBytes(hashes) + 1 + protowire.SizeBytes(len(runs))
+	out = protowire.AppendTag(out, framePrompt, protowire.BytesType)
+	out = protowire.AppendVarint(out, uint64(size))
+	out = appendFixed(out, 1, endpoint)
+	out = protowire.AppendTag(out, 2, protowire.BytesType)
+	out = protowire.AppendVarint(out, uint64(hashes))
+	for i := range blocks {
+		out = binary.LittleEndian.AppendUint64(out, blocks[i].Hash)
+	}
+	out = protowire.AppendTag(out, 3, protowire.BytesType)
+	return protowire.AppendBytes(out, runs)
+}
+
+func appendVarint(out []byte, number protowire.Number, v uint64) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(out, number, protowire.VarintType), v)
+}
+
+func appendFixed(out []byte, number protowire.Number, v uint64) []byte {
+	return protowire.AppendFixed64(protowire.AppendTag(out, number, protowire.Fixed64Type), v)
+}
+
+var errWire = errors.New("not a message of this protocol")
+
+// decodeFrame reads a frame. The result does not refer to data.
+func decodeFrame(data []byte) (*frame, error) {
+	f := new(frame)
+	err := fields(data, func(n protowire.Number, v uint64, m []byte) (err error) {
+		switch n {
+		case frameHello:
+			f.hello, err = decodeHello(m)
+		case frameSequence:
+			f.sequence = v
+		case frameFull:
+			f.full = v != 0
+		case frameWork:
+			var w work
+			w, err = decodeWork(m)
+			f.work = append(f.work, w)
+		case framePrompt:
+			var p prompt
+			p, err = decodePrompt(m)
+			f.prompts = append(f.prompts, p)
+		}
+		return err
+	})
+	return f, err
+}
+
+func decodeAnswer(data []byte) (a answer, err error) {
+	err = fields(data, func(n protowire.Number, v uint64, m []byte) (err error) {
+		switch n {
+		case 1:
+			a.hello, err = decodeHello(m)
+		case 2:
+			a.acknowledged = v
+		}
+		return err
+	})
+	return a, err
+}
+
+func decodeHello(data []byte) (*hello, error) {
+	h := new(hello)
+	err := fields(data, func(n protowire.Number, v uint64, m []byte) error {
+		switch n {
+		case 1:
+			h.version = v
+		case 2:
+			h.id = string(m[:min(len(m), maxID+1)])
+		case 3:
+			h.incarnation = v
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case h.id == "" || len(h.id) > maxID:
+		return nil, fmt.Errorf("%w: an id must have 1 to %d bytes", errWire, maxID)
+	}
+	return h, nil
+}
+
+func decodeWork(data []byte) (w work, err error) {
+	err = fields(data, func(n protowire.Number, v uint64, _ []byte) error {
+		count, tokens := int32(min(v, math.MaxInt32)), int64(min(v, math.MaxInt64))
+		switch n {
+		case 1:
+			w.endpoint = v
+		case 2:
+			w.Requests = count
+		case 3:
+			w.Waiting = count
+		case 4:
+			w.Dispatched = count
+		case 5:
+			w.Backlog = tokens
+		case 6:
+			w.Prefilling = tokens
+		case 7:
+			w.Context = tokens
+		case 8:
+			w.Sent = tokens
+		case 9:
+			w.Prefilled = tokens
+		case 10:
+			w.Busy = time.Duration(min(v, math.MaxInt64/1000)) * time.Microsecond
+		case 11:
+			w.Output = tokens
+		}
+		return nil
+	})
+	return w, err
+}
+
+func decodePrompt(data []byte) (p prompt, err error) {
+	var hashes, runs []byte
+	err = fields(data, func(n protowire.Number, v uint64, m []byte) error {
+		switch n {
+		case 1:
+			p.endpoint = v
+		case 2:
+			hashes = m
+		case 3:
+			runs = m
+		}
+		return nil
+	})
+	n := len(hashes) / 8
+	if err != nil || len(hashes)%8 != 0 || n > maxBlocks {
+		return p, errWire
+	}
+	p.blocks = make([]prefix.Block, n)
+	for i := range p.blocks {
+		p.blocks[i].Hash = binary.LittleEndian.Uint64(hashes[8*i:])
+	}
+	for i := 0; i < n; {
+		tokens, a := protowire.ConsumeVarint(runs)
+		if a < 0 {
+			return p, errWire
+		}
+		count, b := protowire.ConsumeVarint(runs[a:])
+		if b < 0 || count == 0 || count > uint64(n-i) || tokens > math.MaxInt32 {
+			return p, errWire
+		}
+		runs = runs[a+b:]
+		for range count {
+			p.blocks[i].Tokens = int32(tokens)
+			i++
+		}
+	}
+	return p, nil
+}
+
+// fields calls f with each field's number, and its value as a number or as bytes.
+func fields(data []byte, f func(n protowire.Number, v uint64, m []byte) error) error {
+	for len(data) > 0 {
+		number, kind, n := protowire.ConsumeTag(data)
+		if n < 0 {
+			return errWire
+		}
+		data = data[n:]
+		var v uint64
+		var m []byte
+		switch kind {
+		case protowire.VarintType:
+			v, n = protowire.ConsumeVarint(data)
+		case protowire.Fixed64Type:
+			v, n = protowire.ConsumeFixed64(data)
+		case protowire.BytesType:
+			m, n = protowire.ConsumeBytes(data)
+		default:
+			n = protowire.ConsumeFieldValue(number, kind, data)
+		}
+		if n < 0 {
+			return errWire
+		}
+		data = data[n:]
+		if err := f(number, v, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
