@@ -1,6 +1,6 @@
 // Package bench measures what Fairway costs: a request's CPU time in the picker
-// ([Requests]), throughput and latency behind real Envoy ([Gateway]), and the CPU
-// time of a picker that has nothing to do ([Idle]).
+// ([Requests]), throughput and latency behind real Envoy ([Gateway]), the CPU time of a
+// picker that has nothing to do ([Idle]), and requests to AI providers ([Egress]).
 //
 // Whatever is measured runs in a process of its own, so that its CPU time can be
 // told from that of the load; what it is compared with runs in the same minutes, in

@@ -12,7 +12,7 @@ import (
 const (
 	convertTests = "../../gateway/convert/testdata"
 	wholeInput   = convertTests + "/openai/in.yaml"
-	lostInput    = convertTests + "/aws/in.yaml"
+	otherInput   = convertTests + "/aws/in.yaml"
 )
 
 // runConvert runs config convert.
@@ -44,7 +44,7 @@ func TestConvert(t *testing.T) {
 	if out, report, err := runConvert(t, "", "-f", dir, "-o", target, "--strict"); err != nil || out != "" || readDoc(t, target) != want {
 		t.Errorf("from a folder: %v\n%s\n%s", err, report, out)
 	}
-	if out, _, err := runConvert(t, in, "-f", "-", "-f", lostInput, "--passthrough"); err != nil || !strings.Contains(out, "kind: Secret") || strings.Count(out, "kind: AIRoute") != 2 {
+	if out, _, err := runConvert(t, in, "-f", "-", "-f", otherInput, "--passthrough"); err != nil || !strings.Contains(out, "kind: Secret") || strings.Count(out, "kind: AIRoute") != 2 {
 		t.Errorf("of two: %v\n%s", err, out)
 	}
 }
@@ -54,9 +54,9 @@ func TestConvertExitCodes(t *testing.T) {
 		args []string
 		code int
 	}{
-		{[]string{"-f", lostInput}, 0},
+		{[]string{"-f", otherInput}, 0},
 		{[]string{"-f", wholeInput, "--strict"}, 0},
-		{[]string{"-f", lostInput, "--strict"}, 3},
+		{[]string{"-f", convertTests + "/nasty/in.yaml", "--strict"}, 3},
 		{[]string{"-f", "no-such-file", "--strict"}, 1},
 		{[]string{"-f", t.TempDir()}, 1},
 	} {

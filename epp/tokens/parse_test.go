@@ -1,0 +1,228 @@
+package tokens
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairway-ai/fairway/pool/kvevents/index"
+)
+
+func TestParseRender(t *testing.T) {
+	image := func(hashes, places string) string {
+		return `{"token_ids":[1,2,3,4],"features":{"mm_hashes":{"image":` + hashes + `},"mm_placeholders":{"image":` + places + `}}}`
+	}
+	tests := []struct {
+		body   string
+		ids    []uint32
+		images []Image
+		bad    bool
+	}{
+		{body: `{"token_ids":[0, 4294967295 ,7]}`, ids: []uint32{0, 1<<32 - 1, 7}},
+		{body: `[{"token_ids":[1]}]`, ids: []uint32{1}},
+		{body: `{"token_ids":[],"features":null}`, ids: []uint32{}},
+		{body: `{"token_ids":[4294967296]}`, bad: true},
+		{body: `{"token_ids":[99999999999999999999999999]}`, bad: true},
+		{body: `{"token_ids":[-1]}`, bad: true},
+		{body: `{"token_ids":[1.0]}`, bad: true},
+		{body: `{"token_ids":[1e3]}`, bad: true},
+		{body: `{"token_ids":["1"]}`, bad: true},
+		{body: `{"token_ids":[[1]]}`, bad: true},
+		{body: `{"token_ids":[null]}`, bad: true},
+		{body: `{"token_ids":null}`, bad: true},
+		{body: `{"token_ids":{}}`, bad: true},
+		{body: `[]`, bad: true},
+		{body: `[{"token_ids":[1]},{"token_ids":[1]}]`, bad: true},
+		{body: image(`["b","a"]`, `[{"offset":3,"length":1},{"offset":0,"length":2}]`), ids: []uint32{1, 2, 3, 4},
+			images: []Image{{"a", 0, 2}, {"b", 3, 1}}},
+		{body: image(`["a"]`, `[]`), bad: true},
+		{body: image(`["a"]`, `[{"offset":3,"length":2}]`), bad: true},
+		{body: image(`["a"]`, `[{"offset":-1,"length":2}]`), bad: true},
+		{body: image(`["a"]`, `[{"offset":1,"length":9223372036854775807}]`), bad: true},
+		{body: image(`["a"]`, `[{"offset":1}]`), bad: true},
+		{body: image(`[""]`, `[{"offset":1,"length":1}]`), bad: true},
+		{body: image(`["a","b"]`, `[{"offset":0,"length":2},{"offset":1,"length":1}]`), bad: true},
+		{body: `{"token_ids":[1],"features":"opaque"}`, bad: true},
+		{body: `{"token_ids":[1],"features":{"mm_hashes":{"image":["a"]}}}`, bad: true},
+	}
+	for _, test := range tests {
+		a, err := parseRender([]byte(test.body))
+		if test.bad {
+			if !errors.Is(err, ErrAnswer) {
+				t.Errorf("%s: %v, %v", test.body, a, err)
+			}
+			continue
+		}
+		if err != nil || !reflect.DeepEqual(a.ids, test.ids) || !reflect.DeepEqual(a.images, test.images) {
+			t.Errorf("%s: %v, %v", test.body, a, err)
+		}
+	}
+}
+
+func TestParseTokenize(t *testing.T) {
+	for body, ok := range map[string]bool{
+		`{"tokens":[1,2],"count":2}`: true, `{"tokens":[1,2]}`: true,
+		`{"tokens":[1,2],"count":3}`: false, `{"count":0}`: false, `[1]`: false, `{"tokens":["a"]}`: false,
+	} {
+		if a, err := parseTokenize([]byte(body)); (err == nil) != ok {
+			t.Errorf("%s: %v, %v", body, a, err)
+		}
+	}
+}
+
+func TestTooManyIDs(t *testing.T) {
+	var ids idList
+	if ids.UnmarshalJSON([]byte("["+strings.Repeat("1,", maxIDs)+"1]")) == nil {
+		t.Fatal("accepted")
+	}
+}
+
+func TestMalformedRequests(t *testing.T) {
+	tests := []struct {
+		path, body string
+		want       error
+	}{
+		{"/v1/embeddings", `{"input":"x"}`, ErrUnsupported},
+		{chat, ``, ErrMalformed},
+		{chat, `null`, ErrMalformed},
+		{chat, `[]`, ErrMalformed},
+		{chat, `{"messages":"x"}`, ErrMalformed},
+		{chat, `{"messages":[],"cache_salt":1}`, ErrMalformed},
+		{chat, `{"messages":[],"model":1}`, ErrMalformed},
+		{completion, `{}`, ErrMalformed},
+		{completion, `{"prompt":[]}`, ErrMalformed},
+		{completion, `{"prompt":[[]]}`, ErrMalformed},
+		{completion, `{"prompt":[-1]}`, ErrMalformed},
+		{completion, `{"prompt":[1,"a"]}`, ErrMalformed},
+		{completion, `{"prompt":{}}`, ErrMalformed},
+		{completion, `{"prompt":"x","add_special_tokens":1}`, ErrMalformed},
+		{completion, `{"prompt":"` + strings.Repeat("x", 200) + `"}`, ErrTooLarge},
+	}
+	for _, test := range tests {
+		_, err := readPrompt(Request{Path: test.path, Body: []byte(test.body)}, 100)
+		if !errors.Is(err, test.want) {
+			t.Errorf("%s %s: %v", test.path, test.body, err)
+		}
+	}
+}
+
+func TestExtras(t *testing.T) {
+	tests := []struct {
+		t    Tokens
+		want string
+	}{
+		{Tokens{}, "[]"},
+		{Tokens{Salt: "s"}, "[{0 s}]"},
+		{Tokens{Salt: "s", Images: []Image{{"a", 1, 2}}}, "[{0 a} {0 s}]"},
+		{Tokens{Salt: "s", Images: []Image{{"a", 5, 2}}}, "[{0 s} {4 a}]"},
+		{Tokens{Images: []Image{{"a", 3, 6}, {"b", 9, 1}, {"c", 10, 7}}}, "[{0 a} {4 a} {8 a} {8 b} {8 c} {12 c} {16 c}]"},
+		{Tokens{Images: []Image{{"a", 40, 4}}}, "[{40 a}]"},
+	}
+	for _, test := range tests {
+		if got := fmt.Sprint(test.t.Extras(4)); got != test.want {
+			t.Errorf("%+v: %s, want %s", test.t, got, test.want)
+		}
+	}
+	var _ []index.Extra = (&Tokens{}).Extras(0)
+}
+
+func TestCacheIsBounded(t *testing.T) {
+	key := func(i int) [sha256.Size]byte { return sha256.Sum256(fmt.Append(nil, i)) }
+	now := time.Unix(0, 0)
+	const size = entryBytes + 4*100
+	c := newCache(10 * size)
+	for i := range 100 {
+		c.put(key(i), answer{ids: make([]uint32, 100)}, now.Add(1))
+		c.get(key(0), now) // keeps it young
+	}
+	if n, bytes := c.used(); n != 10 || bytes != 10*size {
+		t.Fatalf("%d entries, %d bytes", n, bytes)
+	}
+	for i, want := range map[int]bool{0: true, 1: false, 90: false, 91: true, 99: true} {
+		if _, ok := c.get(key(i), now); ok != want {
+			t.Errorf("entry %d is there: %v", i, ok)
+		}
+	}
+	c.put(key(0), answer{ids: make([]uint32, 10000)}, now.Add(1))
+	if _, ok := c.get(key(0), now); ok {
+		t.Error("an answer larger than the cache is kept, or an old one instead of it")
+	}
+	if _, ok := c.get(key(99), now.Add(1)); ok {
+		t.Error("an old answer is given")
+	}
+	if n, bytes := c.used(); n != 8 || bytes != 8*size {
+		t.Fatalf("%d entries, %d bytes", n, bytes)
+	}
+}
+
+func TestFallback(t *testing.T) {
+	b := newBed(t, Options{})
+	got, err := Fallback{b.e, Estimate{}}.Tokens(context.Background(), Request{Path: chat, Model: "m", Body: []byte(user(1))})
+	if err != nil || got.Exact || got.IDs != nil || got.Count != (len(user(1))+3)/4 || got.Model != "m" {
+		t.Fatal(got, err)
+	}
+	if _, err := (Fallback{b.e}).Tokens(t.Context(), Request{Path: chat, Body: []byte(user(1))}); !errors.Is(err, ErrNoEndpoint) {
+		t.Fatal(err)
+	}
+	if _, err := (Fallback{}).Tokens(t.Context(), Request{}); !errors.Is(err, ErrUnsupported) {
+		t.Fatal(err)
+	}
+}
+
+func FuzzAnswer(f *testing.F) {
+	f.Add([]byte(`{"token_ids":[1,2,3],"features":{"mm_hashes":{"image":["a"]},"mm_placeholders":{"image":[{"offset":1,"length":2}]}}}`))
+	f.Add([]byte(`[{"token_ids":[1]}]`))
+	f.Add([]byte(`{"tokens":[1,2],"count":2}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if a, err := parseRender(body); err == nil {
+			end := 0
+			for _, i := range a.images {
+				if i.At < end || i.Length < 1 || i.At+i.Length > len(a.ids) {
+					t.Fatalf("images %v of %d ids", a.images, len(a.ids))
+				}
+				end = i.At + i.Length
+			}
+			tokens := Tokens{Salt: "s", Images: a.images}
+			at := 0
+			for _, x := range tokens.Extras(16) {
+				if x.At < at || x.At%16 != 0 {
+					t.Fatalf("extras %v", tokens.Extras(16))
+				}
+				at = x.At
+			}
+		}
+		if a, err := parseTokenize(body); err == nil && a.ids == nil {
+			t.Fatal("no ids and no error")
+		}
+		modelMissing(body)
+	})
+}
+
+func FuzzRequest(f *testing.F) {
+	f.Add(true, []byte(`{"messages":[{"content":[{"type":"text"}]}],"model":"m"}`))
+	f.Add(false, []byte(`{"prompt":["a","b"],"cache_salt":"s"}`))
+	f.Add(false, []byte(`{"prompt":[[1,2]]}`))
+	f.Fuzz(func(t *testing.T, isChat bool, body []byte) {
+		path := completion
+		if isChat {
+			path = chat
+		}
+		p, err := readPrompt(Request{Path: path, Body: body}, 1<<16)
+		if err != nil {
+			return
+		}
+		p.hasImages()
+		if p.known != nil {
+			return
+		}
+		again, err := readPrompt(Request{Path: path, Body: p.body}, 1<<17)
+		if err != nil || again.key != p.key || string(again.body) != string(p.body) {
+			t.Fatalf("%s is read as %v, %v", p.body, again, err)
+		}
+	})
+}
