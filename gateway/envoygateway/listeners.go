@@ -100,8 +100,10 @@ func (l *listeners) patch(list [][]byte, configs routeConfigs, limits xds.Option
 			changed = true
 		}
 		if changed {
-			// What Envoy Gateway has by default is less than many an answer.
-			if b := l.decoded[i].PerConnectionBufferLimitBytes; b.GetValue() < xds.ConnectionBuffer {
+			// What Envoy Gateway has by default is less than many a provider's answer. Other
+			// listeners keep it: it bounds what slow clients cost.
+			needs := slices.ContainsFunc(managers, func(m manager) bool { return configs.translated[m.routes] })
+			if b := l.decoded[i].PerConnectionBufferLimitBytes; needs && b.GetValue() < xds.ConnectionBuffer {
 				l.decoded[i].PerConnectionBufferLimitBytes = wrapperspb.UInt32(xds.ConnectionBuffer)
 			}
 			out[i] = encode(l.decoded[i])

@@ -26,16 +26,16 @@ const (
 	configMaxDirect protowire.Number = 11
 )
 
-// routeConfigs are the names of the route configurations, in order, and which of
-// them have a rule of ours.
+// routeConfigs are the names of the route configurations, in order, which of them have
+// a rule of ours, and which one that may lead to a translator.
 type routeConfigs struct {
-	names []string
-	ours  map[string]bool
+	names            []string
+	ours, translated map[string]bool
 }
 
 // find makes the plans of all rules that send to pools, AIRoutes or AIBackends.
 func (t *translation) find(ctx context.Context, list [][]byte) (routeConfigs, error) {
-	found := routeConfigs{names: make([]string, len(list)), ours: map[string]bool{}}
+	found := routeConfigs{names: make([]string, len(list)), ours: map[string]bool{}, translated: map[string]bool{}}
 	ordinary := map[rule]bool{}
 	for i, c := range list {
 		name, err := stringField(c, configName)
@@ -60,6 +60,7 @@ func (t *translation) find(ctx context.Context, list [][]byte) (routeConfigs, er
 				t.plans[at] = p
 			}
 			found.ours[name] = true
+			found.translated[name] = found.translated[name] || t.plans[at].ai != nil
 			return nil
 		})
 		if err != nil {
