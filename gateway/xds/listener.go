@@ -21,8 +21,12 @@ import (
 // bytes. It is also what may wait for a translator. When more waits, Envoy 1.40 pushes
 // back on the provider, and crashes when it goes on after the provider has ended its
 // answer: so this is more than whole answers have. (Requests are bounded by their
-// route's limit.)
-const ConnectionBuffer = 256 << 20
+// route's limit.) Where nothing is translated, less will do, and a client that reads
+// slowly costs less.
+const (
+	ConnectionBuffer = 256 << 20
+	plainBuffer      = 1 << 20
+)
 
 // Listener takes requests from clients, over HTTP/1.1 and HTTP/2 without TLS.
 func Listener(o Options) *listenerv3.Listener { return listener(o, false) }
@@ -30,10 +34,14 @@ func Listener(o Options) *listenerv3.Listener { return listener(o, false) }
 // listener is Listener; with rules, it also serves providers.
 func listener(o Options, rules bool) *listenerv3.Listener {
 	o = o.withDefaults()
+	buffer := uint32(plainBuffer)
+	if rules {
+		buffer = ConnectionBuffer
+	}
 	return &listenerv3.Listener{
 		Name:                          ListenerName,
 		Address:                       tcp(o.Address),
-		PerConnectionBufferLimitBytes: u32(ConnectionBuffer),
+		PerConnectionBufferLimitBytes: u32(buffer),
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
 			Name:       "envoy.filters.network.http_connection_manager",
 			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(connectionManager(o, rules))},

@@ -22,7 +22,7 @@ var layers = map[string][]string{
 	"cmd":       {"gateway", "aibackend", "epp", "extproc", "pool", "scheduler", "api", "sim", "bench", "conformance"},
 	// The suite judges any picker, and therefore uses none of ours.
 	"conformance": {},
-	"bench":       {"gateway", "epp", "extproc", "pool", "scheduler", "api", "sim"},
+	"bench":       {"gateway", "aibackend", "epp", "extproc", "pool", "scheduler", "api", "sim"},
 }
 
 // pure lists what package scheduler must not use, even indirectly.
