@@ -12,8 +12,9 @@ func TestTranslations(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range rows {
-		// Others allocate beside it in this process, but not for every event.
-		if r.RequestKB <= 0 || r.Event <= 0 || r.EventAllocs > 1 {
+		// Others allocate beside it in this process, and the race detector more often,
+		// but not several times for every event.
+		if r.RequestKB <= 0 || r.Event <= 0 || r.EventAllocs > 3 {
 			t.Errorf("%+v", r)
 		}
 	}
