@@ -27,6 +27,6 @@
 // that of another.
 //
 // The package joins aibackend (schemas, translation), aibackend/credentials, airoute
-// and extproc. It never logs a header's value, a body or a credential. Callers:
-// cmd/fairway.
+// and extproc. It never logs a header's value, a body or a credential. Callers: package
+// parts, which joins it for every process, and genai, which observes.
 package egress

@@ -22,7 +22,7 @@ func (c *Controller) reconcileBackend(ctx context.Context, name types.Namespaced
 	var b v1alpha1.AIBackend
 	if err := c.client.Get(ctx, name, &b); err != nil {
 		if apierrors.IsNotFound(err) {
-			c.metrics.backends.forget(name)
+			c.metrics.backends.Forget(name)
 			return reconcile.Result{}, nil
 		}
 		return reconcile.Result{}, fmt.Errorf("read: %w", err)
@@ -33,7 +33,7 @@ func (c *Controller) reconcileBackend(ctx context.Context, name types.Namespaced
 	}
 	merged := mergeConditions(b.Status.Conditions, backendConditions(&b, r, c.credentials), c.now())
 	if equality.Semantic.DeepEqual(b.Status.Conditions, merged) {
-		c.metrics.backends.observe(name, [][]metav1.Condition{merged})
+		c.metrics.backends.Observe(name, [][]metav1.Condition{merged})
 		return reconcile.Result{}, nil
 	}
 	before := b.DeepCopy()
@@ -43,7 +43,7 @@ func (c *Controller) reconcileBackend(ctx context.Context, name types.Namespaced
 	if again, err := wrote(err); again || err != nil {
 		return requeue(again), err
 	}
-	c.metrics.backends.observe(name, [][]metav1.Condition{merged})
+	c.metrics.backends.Observe(name, [][]metav1.Condition{merged})
 	c.events.backendChanged(&b, before.Status.Conditions, merged)
 	return reconcile.Result{}, nil
 }

@@ -25,7 +25,7 @@ func (c *Controller) reconcileRoute(ctx context.Context, name types.NamespacedNa
 	var route v1alpha1.AIRoute
 	if err := c.client.Get(ctx, name, &route); err != nil {
 		if apierrors.IsNotFound(err) {
-			c.metrics.routes.forget(name) // and its HTTPRoute goes with it
+			c.metrics.routes.Forget(name) // and its HTTPRoute goes with it
 			return reconcile.Result{}, nil
 		}
 		return reconcile.Result{}, fmt.Errorf("read: %w", err)
@@ -57,7 +57,7 @@ func (c *Controller) writeRouteStatus(ctx context.Context, f *facts) (reconcile.
 	}
 	merged := mergeParents(route.Namespace, route.Status.Parents, wanted, c.now())
 	if equality.Semantic.DeepEqual(route.Status.Parents, merged) {
-		c.metrics.routes.observe(name, ours(merged))
+		c.metrics.routes.Observe(name, ours(merged))
 		return reconcile.Result{}, nil
 	}
 	before := route.DeepCopy()
@@ -67,7 +67,7 @@ func (c *Controller) writeRouteStatus(ctx context.Context, f *facts) (reconcile.
 	if again, err := wrote(err); again || err != nil {
 		return requeue(again), err
 	}
-	c.metrics.routes.observe(name, ours(merged))
+	c.metrics.routes.Observe(name, ours(merged))
 	c.events.routeChanged(route, before.Status.Parents, merged)
 	return reconcile.Result{}, nil
 }
