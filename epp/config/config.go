@@ -27,6 +27,10 @@ type Config struct {
 	FlowControl *flowcontrol.Config
 	// Probabilistic sheds requests of priorities below 0; nil does not.
 	Probabilistic *flowcontrol.Probabilistic
+	// KVCache says how engines' KV cache events are followed; nil when they are not.
+	KVCache *KVCache
+	// Tokens says where the token ids of prompts come from.
+	Tokens Tokens
 	// ServedHeader asks for x-conformance-test-served-endpoint on responses.
 	ServedHeader bool
 }
