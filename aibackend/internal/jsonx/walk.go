@@ -3,24 +3,9 @@ package jsonx
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
 )
-
-// Valid checks a document once, before it is walked. Nesting is bounded to the 10,000
-// levels of encoding/json.
-func Valid(doc []byte) error {
-	if json.Valid(doc) {
-		return nil
-	}
-	var v json.RawMessage
-	if err := json.Unmarshal(doc, &v); err != nil {
-		return err
-	}
-	return errors.New("invalid JSON")
-}
 
 // Kind is the type of a JSON value.
 type Kind byte
@@ -183,11 +168,21 @@ func hex4(b []byte) rune {
 	if len(b) < 4 {
 		return -1
 	}
-	n, err := strconv.ParseUint(string(b[:4]), 16, 16)
-	if err != nil {
-		return -1
+	n := rune(0)
+	for _, c := range b[:4] {
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case 'a' <= c && c <= 'f':
+			c -= 'a' - 10
+		case 'A' <= c && c <= 'F':
+			c -= 'A' - 10
+		default:
+			return -1
+		}
+		n = n<<4 | rune(c)
 	}
-	return rune(n)
+	return n
 }
 
 // Is reports whether v is the JSON string s, which needs no escapes.
@@ -224,19 +219,14 @@ func space(doc []byte, i int) int {
 
 // endOfString is the place after the string that begins at i.
 func endOfString(doc []byte, i int) int {
-	for i++; i < len(doc); {
-		n := bytes.IndexByte(doc[i:], '"')
-		if n < 0 {
-			return len(doc)
-		}
-		// The quote ends the string unless an odd number of backslashes stands before it.
-		back := 0
-		for k := i + n - 1; k >= i && doc[k] == '\\'; k-- {
-			back++
-		}
-		i += n + 1
-		if back%2 == 0 {
-			return i
+	for i = special(doc, i+1); i < len(doc); i = special(doc, i) {
+		switch doc[i] {
+		case '"':
+			return i + 1
+		case '\\':
+			i += 2
+		default:
+			i++ // a control character, which a valid document does not have here
 		}
 	}
 	return len(doc)
