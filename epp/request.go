@@ -33,6 +33,7 @@ type request struct {
 	snap     *scheduler.Snapshot
 	decision scheduler.Decision
 	blocks   []prefix.Block // sched.Blocks' memory
+	media    []uint64       // sched.Media's
 	received time.Time
 	bound    time.Time // first bound to an endpoint
 	waitsAt  time.Time // when it first had to wait
@@ -88,6 +89,7 @@ func (r *request) begin(req *extproc.Request) {
 		r.received = p.clock.Now()
 	}
 	r.blocks = append(r.blocks[:0], req.Body.Blocks...)
+	r.media = append(r.media[:0], req.Body.Media...)
 	r.api, r.stream = req.Body.API, req.Body.Stream
 	r.sched = scheduler.Request{
 		ID:              req.ID,
@@ -95,6 +97,7 @@ func (r *request) begin(req *extproc.Request) {
 		PromptTokens:    req.Body.PromptTokens(),
 		MaxOutputTokens: req.Body.MaxTokens,
 		Images:          req.Body.Images,
+		Media:           r.media,
 		Now:             r.received,
 		Blocks:          r.blocks,
 		Session:         session(req.Header(HeaderSession)),

@@ -18,6 +18,9 @@ type Request struct {
 	MaxOutputTokens int64
 	// Images counts the parts of the prompt that are not text: images, audio, documents.
 	Images int
+	// Media identify those parts: the same part has the same number in every request.
+	// Not all of many need to be there.
+	Media []uint64
 	// Now is the time of the decision.
 	Now time.Time
 	// Blocks is the prompt as chained block hashes, first block first. A last

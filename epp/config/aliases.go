@@ -20,6 +20,7 @@ func (l *loader) aliases() {
 	}
 	l.rename("data", "dataLayer")
 	l.detectorAlias()
+	l.flatDisagg()
 }
 
 // rename gives a field of the document its present name.

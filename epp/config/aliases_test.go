@@ -134,6 +134,40 @@ func TestDetectorAlias(t *testing.T) {
 	}
 }
 
+// TestFlatDisagg: the flat parameters of the handler mean what the nested ones do.
+func TestFlatDisagg(t *testing.T) {
+	file := func(params string) string {
+		return "plugins:\n- type: always-disagg-pd-decider\n- type: always-disagg-multimodal-decider\n- type: decode-filter\n- type: disagg-profile-handler\n  parameters: " + params +
+			"\nschedulingProfiles: [{name: d, plugins: [{pluginRef: decode-filter}]}, {name: p, plugins: [{pluginRef: decode-filter}]}, {name: e, plugins: [{pluginRef: decode-filter}]}]\n"
+	}
+	const nested = "{profiles: {decode: d, prefill: p, encode: e}, deciders: {prefill: always-disagg-pd-decider, encode: always-disagg-multimodal-decider}}"
+	want, warnings := load(t, file(nested))
+	if len(warnings) > 0 {
+		t.Fatalf("warnings %v", warnings)
+	}
+	for params, n := range map[string]int{
+		"{decodeProfile: d, prefillProfile: p, encodeProfile: e, prefillDeciderPluginName: always-disagg-pd-decider, encodeDeciderPluginName: always-disagg-multimodal-decider}":                            5,
+		"{decodeProfile: d, prefillProfile: p, encodeProfile: e, deciderPluginName: always-disagg-pd-decider, encodeDeciderPluginName: always-disagg-multimodal-decider}":                                   5,
+		"{decodeProfile: d, prefillProfile: p, encodeProfile: e, deciderPluginName: nobody, prefillDeciderPluginName: always-disagg-pd-decider, encodeDeciderPluginName: always-disagg-multimodal-decider}": 6,
+	} {
+		got, warnings := load(t, file(params))
+		if len(warnings) != n || !strings.Contains(warnings[0].String(), "line 6: plugins[3].parameters.decodeProfile: is deprecated: write profiles.decode") {
+			t.Errorf("%s: warnings %v", params, warnings)
+		}
+		if a, b := routed(t, want, nil), routed(t, got, nil); a != b {
+			t.Errorf("%s: routes\n%swant\n%s", params, b, a)
+		}
+		want, _ = load(t, file(nested)) // policies remember
+		out, _, err := Options{}.Explain([]byte(file(params)))
+		if err != nil || !strings.Contains(string(out), "prefill: always-disagg-pd-decider # line 6, written as ") {
+			t.Errorf("%s: %v\n%s", params, err, out)
+		}
+	}
+	if _, _, err := Load([]byte(file("{decodeProfile: d, profiles: {prefill: p}}"))); err == nil || !strings.Contains(err.Error(), "plugins[3].parameters.decodeProfile: is an earlier form of profiles.decode, and profiles or deciders are there, too") {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestGatesWithoutEffect(t *testing.T) {
 	for gate, want := range map[string]string{
 		"enableLegacyMetrics":                "featureGates[0]: enableLegacyMetrics changes nothing",

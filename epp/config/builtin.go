@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -211,20 +210,10 @@ func buildActiveRequest(d *decoder, p *plugin, params *yaml.Node) any {
 	return scorer.NewActiveRequest(p.name, a)
 }
 
-// tokenProducer are the parameters of token-producer.
-type tokenProducer struct {
-	ModelName          string          `json:"modelName"`
-	Estimate           json.RawMessage `json:"estimate"`
-	VLLM               json.RawMessage `json:"vllm"`
-	UDSTokenizerConfig json.RawMessage `json:"udsTokenizerConfig"`
-}
-
-func buildTokenProducer(d *decoder, p *plugin, params *yaml.Node) any {
-	decodeParams(d, p, params, tokenProducer{})
-	for _, backend := range []string{"vllm", "udsTokenizerConfig"} {
-		if n := child(params, backend); n != nil {
-			d.fail(n, p.path+".parameters."+backend, "is not supported: tokens are estimated from the prompt's length; remove it to use the estimate")
-		}
+func buildNoHitLRU(d *decoder, p *plugin, params *yaml.Node) any {
+	q := decodeParams(d, p, params, scorer.DefaultNoHitLRUParameters())
+	for _, field := range []string{"prefixPluginType", "prefixPluginName"} {
+		d.warnAt(p, params, field, "is deprecated and has no effect: write prefixMatchInfoProducerName, or remove it")
 	}
-	return nil
+	return scorer.NewNoHitLRU(p.name, q)
 }

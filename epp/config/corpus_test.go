@@ -97,13 +97,16 @@ func again(t *testing.T, data []byte, c *Config, experimental bool) {
 	if diff := cmp.Diff(routed(t, before, nil), routed(t, effective, nil)); diff != "" {
 		t.Errorf("what is in effect routes otherwise (-file +effect):\n%s%s", diff, text)
 	}
+	if names := c.NeedsRestart(effective); len(names) > 0 {
+		t.Errorf("what is in effect differs in %v:\n%s", names, text)
+	}
 	if before, after := c.Metrics.Attributes(), effective.Metrics.Attributes(); !slices.Equal(before, after) {
 		t.Errorf("custom metrics %v in effect, want %v", after, before)
 	}
 }
 
 // corpusRequests are routed with every configuration, in this order: the second has
-// the first one's prompt cached where that went.
+// the first one's prompt cached where that went, and the last an image of the third's.
 func corpusRequests() []*scheduler.Request {
 	blocks := make([]prefix.Block, 20)
 	for i := range blocks {
@@ -120,8 +123,9 @@ func corpusRequests() []*scheduler.Request {
 	return []*scheduler.Request{
 		{ID: "long", PromptTokens: 1280, Blocks: blocks, Header: headers("cookie", "sid=one", "x-preferred-zone", "b")},
 		{ID: "again", PromptTokens: 1280, Blocks: blocks, Header: headers("cookie", "sid=one", "x-preferred-zone", "b")},
-		{ID: "pictures", PromptTokens: 600, Images: 1, Model: "sql-adapter", Header: headers("epp-profile", "prefill")},
+		{ID: "pictures", PromptTokens: 600, Images: 1, Media: []uint64{7}, Model: "sql-adapter", Header: headers("epp-profile", "prefill")},
 		{ID: "short", PromptTokens: 20, MaxOutputTokens: 5, Header: headers()},
+		{ID: "same pictures", PromptTokens: 1200, Images: 2, Media: []uint64{7, 8}, Header: headers()},
 	}
 }
 

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/fairway-ai/fairway/pool/kvevents/index"
+	"github.com/fairway-ai/fairway/scheduler/prefix"
 )
 
 func TestErrors(t *testing.T) {
@@ -30,7 +33,7 @@ func TestErrors(t *testing.T) {
 		{"no type", "plugins: [{name: a}]", "plugins[0].type: is missing"},
 		{"unknown type", "plugins:\n- type: queue-scrorer", `line 2: plugins[0].type: unknown plugin type "queue-scrorer"; did you mean "queue-scorer"?`},
 		{"unknown type, nothing close", "plugins: [{type: magic}]", `plugins[0].type: unknown plugin type "magic"`},
-		{"not available", "plugins: [{type: latency-scorer}]", `"latency-scorer" is not available in Fairway: there is no latency predictor`},
+		{"not available", "plugins: [{type: latency-scorer}]", `"latency-scorer" is not available in Fairway: it asks llm-d's latency prediction servers, which Fairway has no client for; write token-load-scorer and prefix-cache-scorer`},
 		{"experimental", "plugins:\n- type: topology-affinity-filter", "line 2: plugins[0].type: topology-affinity-filter may still change: allow it with the flag --allow-experimental-plugins"},
 		{"decider of none", "plugins: [{type: pd-profile-handler}]\nschedulingProfiles: [{name: decode}]", `deciders.prefill: no entry of plugins is named "prefix-based-pd-decider"`},
 		{"decider kind", "plugins: [{type: queue-scorer}, {type: disagg-profile-handler, parameters: {deciders: {encode: queue-scorer}}}]\nschedulingProfiles: [{name: decode}, {name: encode}]", `deciders.encode: "queue-scorer" is a scorer: must name a decider`},
@@ -78,7 +81,6 @@ func TestErrors(t *testing.T) {
 		{"detector headroom", "plugins: [{type: utilization-detector, parameters: {headroom: -1}}]", "headroom is -1"},
 		{"prefix", "plugins: [{type: approx-prefix-cache-producer, parameters: {blockSizeTokens: -1}}]", "blockSizeTokens is -1: must be 0 or more"},
 		{"output tokens", "plugins: [{type: inflight-load-producer, parameters: {outputRatio: -1}}]", "outputRatio is -1: must be 0 or more"},
-		{"tokenizer", "plugins: [{type: token-producer, parameters: {vllm: {url: http://x}}}]", "plugins[0].parameters.vllm: is not supported: tokens are estimated"},
 		{"session", "plugins: [{type: session-affinity-scorer, parameters: {strategy: sticky}}]", `strategy is "sticky": must be encoded_endpoint_header or session_id`},
 		{"second source", "plugins: [{type: metrics-data-source}, {type: metrics-data-source, name: b}]", `plugins[1]: there is a data source already, "metrics-data-source"`},
 		{"second extractor", "plugins: [{type: core-metrics-extractor}, {type: core-metrics-extractor, name: b}]", "there is an extractor already"},
@@ -95,7 +97,7 @@ func TestErrors(t *testing.T) {
 		{"discovery missing", "dataLayer: {discovery: {}}", "dataLayer.discovery.pluginRef: is missing"},
 		{"source", "plugins: [{type: openai-parser}]\ndataLayer: {sources: [{pluginRef: openai-parser}]}", `dataLayer.sources[0].pluginRef: "openai-parser" is a parser: must name a data source`},
 		{"extractor", "plugins: [{type: metrics-data-source}]\ndataLayer: {sources: [{pluginRef: metrics-data-source, extractors: [{pluginRef: x}]}]}", "dataLayer.sources[0].extractors[0].pluginRef: no entry"},
-		{"replicas", "dataLayer: {crossReplica: {syncerPluginRef: a, syncInterval: 1s, publishTimeout: 1s}}", "dataLayer.crossReplica: is not available in Fairway: replicas do not share state"},
+		{"replicas", "dataLayer: {crossReplica: {syncerPluginRef: a, syncInterval: 1s, publishTimeout: 1s}}", "dataLayer.crossReplica: is not available in Fairway: with the flag --replica-port replicas tell each other"},
 		{"replicas, earlier", "dataLayer: {crossReplicaSyncerPluginRef: a, crossReplicaSyncInterval: 1s}", "dataLayer.crossReplicaSyncerPluginRef: is not available"},
 		{"peers", "dataLayer: {peerDiscovery: {pluginRef: a}}", "dataLayer.peerDiscovery: is not available"},
 		{"detector", "saturationDetector: {pluginRef: x}", `saturationDetector.pluginRef: no entry of plugins is named "x"`},
@@ -150,6 +152,29 @@ func TestNotBuilt(t *testing.T) {
 			t.Errorf("%s is built, and said not to be", typ)
 		}
 	}
+	for _, typ := range []string{
+		"latency-scorer", "predicted-latency-producer", "latency-slo-admitter", "slo-headroom-tier-filter",
+		"burst-prefix-cache-producer", "p2p-source-producer", "agent-identity", "request-attribute-reporter", "outlen-bucket",
+		"models-data-source", "models-data-extractor", "models-responder", "k8s-notification-source",
+		"dcgm-data-source", "dcgm-extractor", "redis-syncer", "vllmgrpc-parser", "sglanggrpc-parser", "vertexai-parser",
+		"header-phase-profile-handler", "multicluster-metrics-data-source", "multicluster-metrics-extractor", "prefix-cache-multicluster-scorer",
+	} {
+		_, _, err := Load([]byte("plugins:\n- type: " + typ + "\n"))
+		want := "line 2: plugins[0].type: \"" + typ + "\" is not available in Fairway: "
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "; ") {
+			t.Errorf("%s: error %v, want the type, the reason and what to do", typ, err)
+			continue
+		}
+		// What is recommended exists.
+		_, instead, _ := strings.Cut(err.Error(), "write ")
+		for _, word := range strings.FieldsFunc(instead, func(c rune) bool { return c == ' ' || c == ',' || c == ';' }) {
+			if suffix := word[strings.LastIndex(word, "-")+1:]; strings.Contains("producer scorer filter admitter extractor source handler policy", suffix) && strings.Contains(word, "-") {
+				if _, ok := r[word]; !ok {
+					t.Errorf("%s: %q is recommended and does not exist", typ, word)
+				}
+			}
+		}
+	}
 }
 
 func FuzzLoad(f *testing.F) {
@@ -161,12 +186,43 @@ func FuzzLoad(f *testing.F) {
 	f.Add("plugins: &p\n- {type: max-score-picker, name: x}\n- &q {type: session-affinity-scorer}\nschedulingProfiles: [{name: a, plugins: [{pluginRef: x, weight: 1e3}]}]")
 	f.Add("dataLayer: {discovery: {endpoints: {pluginRef: a}}, sources: [{pluginRef: b, extractors: [{pluginRef: c}]}]}")
 	f.Add("data: {}\nplugins:\nsaturationDetector: {queueDepthThreshold: 1, x: &a [*a]}")
+	f.Add("plugins: [&h {type: disagg-profile-handler, parameters: &p {decodeProfile: d, deciderPluginName: *p, prefillDeciderPluginName: a}}, *h]\nschedulingProfiles: [{name: d}]")
+	f.Add("saturationDetector:\nflowControl: {saturationDetector: null}")
 	f.Add("plugins: &p []\nsaturationDetector: &s {queueDepthThreshold: *p, kvCacheUtilThreshold: *s}\ndata: *s")
+	f.Add("plugins:\n- {type: precise-prefix-cache-producer, name: p, parameters: {tokenProcessorConfig: {blockSize: 1, blockSizeTokens: 2, hashSeed: a}, indexerConfig: {kvBlockIndexConfig: {inMemoryConfig: {size: 1}, redisConfig: {a: b}}, kvCacheBackendConfigs: [{name: gpu, weight: .5}]}, kvEventsConfig: {zmqEndpoint: 'tcp://*:1', topicFilter: kv@, concurrency: 4, discoverPods: false, podDiscoveryConfig: {socketPort: 1, replaySocketPort: 2, podNamespace: n}}, speculativeIndexing: true, speculativeTTL: 1s}}\n- {type: prefix-cache-scorer, parameters: {prefixMatchInfoProducerName: p}}")
+	f.Add("plugins: [{type: precise-prefix-cache-scorer, parameters: {indexerConfig: {tokenizersPoolConfig: {modelName: m, hf: {huggingFaceToken: t}, uds: {socketFile: s}, local: null}}}}]")
+	f.Add("plugins: [{type: token-producer, parameters: {modelName: m, vllm: {url: 'http://a:1', timeout: 1s, mmTimeout: 2s, endpointDiscovery: {loadBalancer: {type: round-robin}}, caCertPath: c}}}, {type: tokenizer, parameters: {estimate: {image: {mode: static}}, udsTokenizerConfig: {socketFile: s}}}]")
+	f.Add("plugins: [{type: precise-prefix-cache-producer, parameters: &p {kvEventsConfig: &k {podDiscoveryConfig: *k}, speculativeTTL: *p}}]")
 	f.Add("\"\\xff\": 1\n? [a]\n: b")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, _, err := Load([]byte(text))
 		if (c == nil) == (err == nil) {
 			t.Errorf("config %v, error %v", c, err)
+		}
+		if err != nil {
+			return
+		}
+		if c.KVCache != nil {
+			if _, err := index.New(index.Options{Prefix: prefix.New(prefix.Options{Shards: 1}), BlockTokens: c.KVCache.BlockTokens, TierWeights: c.KVCache.TierWeights}); err != nil {
+				t.Errorf("%+v was accepted: %v", c.KVCache, err)
+			}
+			if !c.Tokens.Render {
+				t.Error("an exact index without token ids")
+			}
+		}
+		if c.FlowControl != nil { // its section is in words of its own
+			return
+		}
+		effective, _, err := Options{}.Explain([]byte(text))
+		if err != nil {
+			t.Fatalf("what was accepted cannot be explained: %v", err)
+		}
+		again, _, err := Load(effective)
+		if err != nil {
+			t.Fatalf("what is in effect is no configuration: %v\n%s", err, effective)
+		}
+		if names := c.NeedsRestart(again); len(names) > 0 {
+			t.Errorf("what is in effect differs in %v:\n%s", names, effective)
 		}
 	})
 }

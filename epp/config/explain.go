@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/fairway-ai/fairway/scheduler/picker"
+	"github.com/fairway-ai/fairway/scheduler/scorer"
 )
 
 // Explain returns the configuration that is in effect with what data says: YAML with
@@ -121,6 +122,8 @@ func (e explainer) value(v reflect.Value, n *yaml.Node) *yaml.Node {
 	switch d := v.Interface().(type) {
 	case Duration:
 		return e.scalar(d.String(), n)
+	case secret:
+		return e.scalar("(not shown)", n)
 	case fmt.Stringer:
 		if v.Kind() == reflect.Struct {
 			return e.scalar(d.String(), n)
@@ -262,7 +265,13 @@ func (e explainer) plugins() *yaml.Node {
 			added("core-metrics-extractor", e.l.config.Metrics.Engines)
 		}
 	}
-	added("approx-prefix-cache-producer", e.l.config.Prefix)
+	added(approxProducer, e.l.config.Prefix)
+	if has[scorer.MediaCacheType] {
+		added(scorer.MediaMemoryType, scorer.DefaultMediaMemoryParameters())
+	}
+	if e.l.config.KVCache != nil && !has["tokenizer"] {
+		added(tokenProducerType, askingEndpoints())
+	}
 	if child(e.l.root, "requestHandler", "parsers") == nil && e.l.spec.Parser == nil {
 		for _, p := range parserTypes() {
 			added(p, nil)

@@ -105,9 +105,9 @@ func (e explainer) flowControl() *yaml.Node {
 		e.origins(doc.Content[0], n)
 		return doc.Content[0]
 	}
-	detector := child(n, "saturationDetector")
+	detector := present(n, "saturationDetector")
 	if detector == nil {
-		if detector = child(e.l.root, "saturationDetector"); detector == nil {
+		if detector = present(e.l.root, "saturationDetector"); detector == nil {
 			return nil
 		}
 		e.l.written(child(detector, "pluginRef"), "saturationDetector.pluginRef")
@@ -176,7 +176,7 @@ func (e explainer) requestHandler() *yaml.Node {
 
 // parserTypes are those in use when the file names none.
 func parserTypes() []string {
-	return []string{"openai-parser", "anthropic-parser", "vllmhttp-parser", "passthrough-parser"}
+	return []string{"openai-parser", "anthropic-parser", "vllmhttp-parser", "sglanghttp-parser", "passthrough-parser"}
 }
 
 // ref is a reference to a plugin; n is its place in the file.

@@ -19,7 +19,7 @@ func (l *loader) external(types []plugins.Type) {
 			l.fail(nil, "", "the plugin type %s exists already: give yours another name", clip(t.Name()))
 			continue
 		}
-		l.types[t.Name()] = factory{kind: kind(t.Kind()), alpha: t.IsExperimental(), build: func(d *decoder, p *plugin, params *yaml.Node) any {
+		l.types[t.Name()] = factory{kind: kind(t.Kind()), alpha: t.IsExperimental(), external: true, build: func(d *decoder, p *plugin, params *yaml.Node) any {
 			return buildExternal(d, t, p, params)
 		}}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairway-ai/fairway/api/v1alpha1"
 	plugins "github.com/fairway-ai/fairway/epp/plugin"
+	"github.com/fairway-ai/fairway/scheduler/scorer"
 )
 
 // MaxSize is the size of the largest file that Load reads, in bytes.
@@ -45,6 +46,8 @@ type loader struct {
 	inline int
 	// aliased are values that are in the file under another name, and that name.
 	aliased map[*yaml.Node]string
+	// media is what scorers share that name no producer of theirs, nil for none.
+	media *scorer.MediaMemory
 }
 
 // Options say what a configuration may use.
@@ -93,6 +96,7 @@ func (o Options) load(data []byte) (*loader, error) {
 		l.checkType()
 		if len(l.errs) == 0 {
 			l.declare()
+			l.matchProducers()
 			l.featureGates()
 			l.requestHandler()
 			l.dataLayer()
@@ -178,7 +182,7 @@ func (l *loader) declare() {
 		if f.instead != "" {
 			l.warn(typeNode, p.path+".type", "%s is deprecated: use %s", p.typ, f.instead)
 		}
-		p.kind = f.kind
+		p.kind, p.external = f.kind, f.external
 		p.built = f.build(&l.decoder, p, child(p.node, "parameters"))
 		l.plugins = append(l.plugins, p)
 		l.carry(p)
@@ -204,12 +208,16 @@ func (l *loader) carry(p *plugin) {
 		l.config.ServedHeader = true
 	case MetricsEngines:
 		l.once(p, func() { l.config.Metrics.Engines = b })
+	case preciseIndex:
+		l.setKVCache(p, b)
+	case Tokens:
+		l.setTokens(p, b)
 	}
 }
 
 func (l *loader) setPrefix(p *plugin, a ApproxPrefix) {
 	for _, other := range l.plugins {
-		if other != p && (other.typ == "approx-prefix-cache-producer") {
+		if other != p && (other.typ == approxProducer) {
 			l.warn(p.node, p.path, "its parameters are ignored: there is one prefix index, which takes those of %q", other.name)
 			return
 		}

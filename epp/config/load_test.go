@@ -130,7 +130,7 @@ plugins:
 - type: session-affinity-scorer
 - type: inflight-load-producer
 - type: token-producer
-  parameters: {modelName: m, estimate: {}}
+  parameters: {estimate: {}}
 dataLayer:
   injectDefaults: false
   discovery: {endpoints: {pluginRef: files}}
@@ -190,12 +190,19 @@ func TestWarnings(t *testing.T) {
 		{"plugins: [{type: prefix-cache-scorer, parameters: {lruCapacityPerServer: 5}}]", "plugins[0].parameters.lruCapacityPerServer: belongs to approx-prefix-cache-producer by now"},
 		{"plugins: [{type: approx-prefix-cache-producer, parameters: {blockSize: 256}}]", "blockSize: is deprecated: write blockSizeTokens"},
 		{"plugins: [{type: approx-prefix-cache-producer}, {type: approx-prefix-cache-producer, name: b}]", `plugins[1]: its parameters are ignored: there is one prefix index, which takes those of "approx-prefix-cache-producer"`},
+		{"plugins: [{type: no-hit-lru-scorer, parameters: {prefixPluginName: p}}]", "plugins[0].parameters.prefixPluginName: is deprecated and has no effect"},
+		{"plugins: [{type: no-hit-lru-scorer, parameters: {prefixPluginType: p}}]", "prefixPluginType: is deprecated and has no effect"},
 		{"plugins: [{type: metrics-data-source, parameters: {families: [a]}}]", "families: is ignored: only the series that are wanted are parsed"},
 	} {
 		_, warnings := load(t, tc.text)
 		if len(warnings) == 0 || !strings.Contains(warnings[0].String(), tc.want) {
 			t.Errorf("%s\nwarnings %v, want %q", tc.text, warnings, tc.want)
 		}
+	}
+	// These name what there is one of.
+	_, warnings := load(t, "plugins: [{type: active-request-scorer, parameters: {inFlightLoadProducerName: a}}, {type: token-load-scorer, parameters: {inFlightLoadProducerName: a, queueThresholdTokens: 0}}, {type: no-hit-lru-scorer, parameters: {lruSize: 0}}]")
+	if len(warnings) > 0 {
+		t.Errorf("warnings %v", warnings)
 	}
 	c, _ := load(t, "plugins: [{type: prefix-cache-scorer, parameters: {blockSize: 256, autoTune: false}}]")
 	if c.Prefix.BlockSizeTokens != 64 || c.Prefix.AutoTune {

@@ -34,6 +34,7 @@ func (l *loader) resolve() {
 			p.built = b.make(l, p)
 		}
 	}
+	l.mediaUnread()
 }
 
 // later is a factory of a plugin that refers to others.
@@ -60,6 +61,12 @@ func schedulingPlugins() registry {
 			return scorer.NewSessionAffinity(p.name, l.session(p, params))
 		}),
 		sessionProducer: with(kindProducer, sessionID{}, func(_ string, p sessionID) any { return p }),
+		scorer.MediaMemoryType: with(kindProducer, scorer.DefaultMediaMemoryParameters(), func(_ string, p scorer.MediaMemoryParameters) any {
+			return scorer.NewMediaMemory(p)
+		}),
+		scorer.MediaCacheType: later(kindScorer, mediaCache{}, func(l *loader, p *plugin, params mediaCache) any {
+			return scorer.NewMediaCache(p.name, l.mediaMemory(p, params.ProducerName))
+		}),
 		scorer.ContextLengthType: with(kindScorer, scorer.DefaultContextLengthParameters(), func(n string, p scorer.ContextLengthParameters) any {
 			return scorer.NewContextLength(n, p)
 		}),

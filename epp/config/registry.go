@@ -48,6 +48,8 @@ type plugin struct {
 	name string
 	path string     // plugins[i]
 	node *yaml.Node // the declaration
+	// external plugins are of somebody else's type.
+	external bool
 	// built is the filter, scorer or picker, or the parameters of a built-in part.
 	built any
 	// params are its parameters, defaults included; nil when it has none.
@@ -59,9 +61,10 @@ type factory struct {
 	kind kind
 	// instead is what to use instead of a deprecated type.
 	instead string
-	// alpha types are refused unless experimental plugins are allowed.
-	alpha bool
-	build func(d *decoder, p *plugin, params *yaml.Node) any
+	// alpha types are refused unless experimental plugins are allowed, external ones are
+	// somebody else's.
+	alpha, external bool
+	build           func(d *decoder, p *plugin, params *yaml.Node) any
 }
 
 // registry knows every type that can be built.
@@ -143,9 +146,7 @@ func newRegistry() registry {
 		scorer.LoadAwareType: with(kindScorer, scorer.DefaultLoadAwareParameters(), func(n string, p scorer.LoadAwareParameters) any {
 			return scorer.NewLoadAware(n, p)
 		}),
-		scorer.NoHitLRUType: with(kindScorer, scorer.DefaultNoHitLRUParameters(), func(n string, p scorer.NoHitLRUParameters) any {
-			return scorer.NewNoHitLRU(n, p)
-		}),
+		scorer.NoHitLRUType: {kind: kindScorer, build: buildNoHitLRU},
 
 		picker.MaxScoreType:       with(kindPicker, picker.DefaultParameters(), func(n string, p picker.Parameters) any { return picker.NewMaxScore(n, p) }),
 		picker.RandomType:         with(kindPicker, picker.DefaultParameters(), func(n string, p picker.Parameters) any { return picker.NewRandom(n, p) }),
@@ -154,15 +155,18 @@ func newRegistry() registry {
 		"openai-parser":                 builtIn(kindParser, struct{}{}),
 		"anthropic-parser":              builtIn(kindParser, struct{}{}),
 		"vllmhttp-parser":               builtIn(kindParser, struct{}{}),
+		"sglanghttp-parser":             builtIn(kindParser, struct{}{}),
 		"passthrough-parser":            builtIn(kindParser, struct{}{}),
 		"metrics-data-source":           builtIn(kindSource, defaultMetricsSource()),
 		"endpoint-notification-source":  builtIn(kindSource, struct{}{}),
 		"core-metrics-extractor":        extractor,
 		"model-server-protocol-metrics": deprecated(extractor, "core-metrics-extractor"),
-		"approx-prefix-cache-producer":  {kind: kindProducer, build: buildApproxPrefix},
+		approxProducer:                  {kind: kindProducer, build: buildApproxPrefix},
+		preciseProducer:                 {kind: kindProducer, build: buildPrecise},
+		preciseScorer:                   deprecated(factory{kind: kindScorer, build: buildPrecise}, preciseProducer+" and prefix-cache-scorer, which names it in prefixMatchInfoProducerName"),
 		"inflight-load-producer":        builtIn(kindProducer, defaultInflightLoad()),
-		"token-producer":                tokens,
-		"tokenizer":                     deprecated(tokens, "token-producer"),
+		tokenProducerType:               tokens,
+		"tokenizer":                     deprecated(tokens, tokenProducerType),
 		servedVerifierType:              builtIn(kindReporter, ServedVerifier{}),
 		"file-discovery":                builtIn(kindDiscovery, FileDiscovery{}),
 	}

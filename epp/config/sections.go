@@ -95,7 +95,11 @@ func (l *loader) dataLayer() {
 			metrics = metrics || p.typ == "metrics-data-source"
 		}
 		for j, e := range s.Extractors {
-			l.ref(e.PluginRef, fmt.Sprintf("%s.extractors[%d].pluginRef", path, j), orSelf(item(child(sn, "extractors"), j), "pluginRef"), kindExtractor, kindProducer)
+			kinds := []kind{kindExtractor, kindProducer}
+			if p := l.find(e.PluginRef); p != nil && p.typ == preciseScorer {
+				kinds = append(kinds, kindScorer) // it is a producer, too
+			}
+			l.ref(e.PluginRef, fmt.Sprintf("%s.extractors[%d].pluginRef", path, j), orSelf(item(child(sn, "extractors"), j), "pluginRef"), kinds...)
 		}
 	}
 	l.config.Metrics.Disabled = dl.InjectDefaults != nil && !*dl.InjectDefaults && !metrics
@@ -111,7 +115,7 @@ func (l *loader) dataLayer() {
 		{dl.CrossReplicaPublishTimeout != nil, "crossReplicaPublishTimeout"},
 	} {
 		if f.set {
-			l.fail(child(n, f.key), "dataLayer."+f.key, "is not available in Fairway: replicas do not share state; remove it")
+			l.fail(child(n, f.key), "dataLayer."+f.key, "is not available in Fairway: with the flag --replica-port replicas tell each other what is in flight and which prompts are where; remove it")
 		}
 	}
 }

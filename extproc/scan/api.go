@@ -26,6 +26,7 @@ var apis = [...]struct {
 	Rerank:           {name: "rerank", path: "/rerank"},
 	Tokenize:         {name: "tokenize", path: "/tokenize"},
 	Detokenize:       {name: "detokenize", path: "/detokenize"},
+	Generate:         {name: "generate", path: "/generate"},
 }
 
 // APIFromPath tells the API from a request's path, with or without a query. The

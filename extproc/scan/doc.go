@@ -29,8 +29,8 @@
 // closing one of the field itself. White space and the way a string is escaped
 // do not reach it. PromptBytes counts the text and not the tags: the keys
 // ("role", "content") stand for what a chat template writes around a message.
-// A number below 2^32 in an array of Completions or Embeddings is a token id: it
-// counts as one token, whatever its digits.
+// A number below 2^32 in an array of Completions, Embeddings or Generate is a token
+// id: it counts as one token, whatever its digits.
 //
 // The stream is cut into blocks, by default finer at the start and coarser
 // behind (see [Options.BlockBytes]), and each block is hashed as soon as it is

@@ -32,6 +32,11 @@ func (s *Scanner) startField(key []byte) {
 			s.field = fieldMetadata
 			s.user.reset()
 		}
+	case "sampling_params":
+		if s.api == Generate {
+			s.field = fieldSampling
+			s.maxTokens = 0
+		}
 	case "max_tokens":
 		if s.api == ChatCompletions || s.api == Completions || s.api == Messages {
 			s.field = fieldMaxTokens
@@ -70,6 +75,14 @@ func (s *Scanner) promptField(key []byte) *prompt {
 		if s.api == Embeddings || s.api == Responses {
 			return &s.main
 		}
+	case "input_ids", "token_ids":
+		if s.api == Generate {
+			return &s.main
+		}
+	case "text":
+		if s.api == Generate {
+			return &s.system // beside the ids, which may be there as null
+		}
 	case "documents":
 		if s.api == Rerank {
 			return &s.main
@@ -102,7 +115,7 @@ func (s *Scanner) current() *capture {
 		return &s.model
 	case depth == 1 && s.field == fieldSalt:
 		return &s.salt
-	case depth == 1 && s.field == fieldUser, depth == 2 && s.sub:
+	case depth == 1 && s.field == fieldUser, depth == 2 && s.sub && s.field == fieldMetadata:
 		return &s.user
 	}
 	return nil

@@ -29,12 +29,15 @@ var seeds = []string{
 	`{"` + strings.Repeat("k", 70) + `":1,"messages":[{"` + strings.Repeat("source", 20) + `":{"data":"x"}}]}`,
 	`{"messages":[{"source":{"type":"text\u0000","type":"textextext","data":"x"}}]}`,
 	`{"model":"rerank","query":"which?","documents":["one",{"text":"two","image_url":"https://x"}],"top_n":1}`,
+	`{"input_ids":[1,2,3],"sampling_params":{"max_new_tokens":7,"x":{"max_tokens":8},"temperature":1},"stream":true}`,
+	`{"model":"m","text":"hello","token_ids":[[4294967295]],"sampling_params":{"max_tokens":5,"max_new_tokens":null},"cache_salt":"s"}`,
+	`{"token_ids":[1],"text":["a","b"],"sampling_params":[{"max_tokens":5}],"sampling_params":{"max_tokens":"6"}}`,
 	`{"input":"` + strings.Repeat(`a\n\"é`, 200) + `"}`,
 }
 
 func FuzzScanner(f *testing.F) {
 	for _, s := range seeds {
-		for api := ChatCompletions; api <= Detokenize; api++ {
+		for api := ChatCompletions; api <= Generate; api++ {
 			f.Add([]byte(s), uint8(api), uint16(7), uint8(1))
 		}
 	}
@@ -45,7 +48,7 @@ func FuzzScanner(f *testing.F) {
 		scanners[i] = New(o)
 	}
 	f.Fuzz(func(t *testing.T, body []byte, a uint8, cut uint16, option uint8) {
-		api := ChatCompletions + API(a)%Detokenize
+		api := ChatCompletions + API(a)%Generate
 		o := int(option) % len(opts)
 		checkScan(t, scanners[o], api, body, int(cut), opts[o])
 	})

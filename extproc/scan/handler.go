@@ -71,7 +71,7 @@ func (s *Scanner) Begin(k jsonlex.Kind, off int64) {
 	depth := s.lex.Depth()
 	if k == jsonlex.Key {
 		switch {
-		case depth == 1 || depth == 2 && s.field == fieldMetadata:
+		case depth == 1 || depth == 2 && (s.field == fieldMetadata || s.field == fieldSampling):
 			s.intoSmall(sinkKey, len(s.small))
 		case s.prompt != nil:
 			s.block.tag(tagKey)
@@ -96,7 +96,8 @@ func (s *Scanner) Begin(k jsonlex.Kind, off int64) {
 		s.sink, s.lex.Out, s.lex.N = sinkField, c.buf, 0
 		return
 	}
-	if k == jsonlex.Number && depth == 1 && (s.field == fieldMaxTokens || s.field == fieldMaxCompletion) {
+	if k == jsonlex.Number && (depth == 1 && (s.field == fieldMaxTokens || s.field == fieldMaxCompletion) ||
+		depth == 2 && s.sub && s.field == fieldSampling) {
 		s.intoSmall(sinkMax, len(s.small))
 	}
 }
@@ -139,6 +140,19 @@ func (s *Scanner) Full() {
 	s.sink, s.lex.Out = sinkNone, nil
 }
 
+// startSub begins the field of the given key in metadata or sampling parameters.
+func (s *Scanner) startSub(key []byte) {
+	if s.field == fieldSampling {
+		if s.sub = string(key) == "max_new_tokens" || string(key) == "max_tokens"; s.sub {
+			s.maxTokens = 0
+		}
+		return
+	}
+	if s.sub = string(key) == "user_id"; s.sub {
+		s.user.reset()
+	}
+}
+
 // startLongKey is the field behind a key too long to be one that matters.
 func (s *Scanner) startLongKey() {
 	if s.lex.Depth() == 1 {
@@ -155,8 +169,8 @@ func (s *Scanner) End(k jsonlex.Kind, off int64) {
 	case sinkKey:
 		if s.lex.Depth() == 1 {
 			s.startField(s.small[:n])
-		} else if s.sub = string(s.small[:n]) == "user_id"; s.sub {
-			s.user.reset()
+		} else {
+			s.startSub(s.small[:n])
 		}
 	case sinkField:
 		c := s.current()

@@ -2,6 +2,7 @@ package scan
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -15,9 +16,10 @@ type prompt struct {
 	counted int64 // tokens of text given to blocks
 	images  int
 	blocks  []prefix.Block // hashes not chained yet
+	media   []uint64       // digests of the first MaxMedia images
 }
 
-func (p *prompt) reset() { *p = prompt{blocks: p.blocks[:0]} }
+func (p *prompt) reset() { *p = prompt{blocks: p.blocks[:0], media: p.media[:0]} }
 
 // blockBuffer is the block of a prompt field's stream that is being filled.
 type blockBuffer struct {
@@ -117,11 +119,16 @@ func mix(a, b uint64) uint64 {
 // covers the model, the cache salt and all that comes before it; a field's
 // number keeps what is said in tools apart from the same said in messages.
 func (s *Scanner) chain() {
-	s.res.PromptBytes, s.res.Images, s.res.Blocks = 0, 0, s.res.Blocks[:0]
+	s.res.PromptBytes, s.res.Images, s.res.Blocks, s.res.Media = 0, 0, s.res.Blocks[:0], s.res.Media[:0]
 	h := mix(xxhash.Sum64String(s.res.Model), xxhash.Sum64String(s.res.CacheSalt))
 	for i, p := range [...]*prompt{&s.tools, &s.system, &s.main} {
 		s.res.PromptBytes += p.text
 		s.res.Images += p.images
+		for _, m := range p.media {
+			if len(s.res.Media) < MaxMedia && !slices.Contains(s.res.Media, m) {
+				s.res.Media = append(s.res.Media, m)
+			}
+		}
 		if p.text == 0 && p.images == 0 {
 			continue
 		}

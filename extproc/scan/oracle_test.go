@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -197,6 +198,7 @@ var oraclePrompts = map[API][3]string{
 	Responses:       {"tools", "instructions", "input"},
 	Messages:        {"tools", "system", "messages"},
 	Rerank:          {"", "query", "documents"},
+	Generate:        {"", "text", "input_ids|token_ids"},
 }
 
 // oracle is what a scan of body must give; field is the field at fault. The
@@ -253,9 +255,17 @@ func oracle(api API, body []byte, opts Options) (res Result, syntaxOK bool, fiel
 		res.MaxTokens = num("max_tokens")
 	case Responses:
 		res.MaxTokens = num("max_output_tokens")
+	case Generate:
+		var sampling map[string]json.RawMessage
+		json.Unmarshal(top["sampling_params"], &sampling)
+		if name := lastKey(top["sampling_params"], "max_new_tokens|max_tokens"); name != "" {
+			top[name] = sampling[name]
+			res.MaxTokens = num(name)
+		}
 	}
 	h := mix(xxhash.Sum64String(res.Model), xxhash.Sum64String(res.CacheSalt))
 	for i, name := range oraclePrompts[api] {
+		name = lastKey(body, name)
 		raw := top[name]
 		if name == "" || raw == nil {
 			continue
@@ -263,7 +273,7 @@ func oracle(api API, body []byte, opts Options) (res Result, syntaxOK bool, fiel
 		d := json.NewDecoder(bytes.NewReader(raw))
 		d.UseNumber()
 		var f oracleField
-		f.value(d, true, (api == Completions || api == Embeddings) && i == 2, i != 0, false, "", "", false)
+		f.value(d, true, (api == Completions || api == Embeddings || api == Generate) && i == 2, i != 0, false, "", "", false)
 		if _, err := d.Token(); err != io.EOF {
 			panic("more than one value")
 		}
@@ -282,6 +292,25 @@ func oracle(api API, body []byte, opts Options) (res Result, syntaxOK bool, fiel
 		}
 	}
 	return res, true, field
+}
+
+// lastKey is the one of the names, with | between them, that an object has last.
+func lastKey(object []byte, names string) (last string) {
+	d := json.NewDecoder(bytes.NewReader(object))
+	if start, err := d.Token(); err != nil || start != json.Delim('{') {
+		return ""
+	}
+	for d.More() {
+		key, err := d.Token()
+		var skip json.RawMessage
+		if err != nil || d.Decode(&skip) != nil {
+			return last
+		}
+		if slices.Contains(strings.Split(names, "|"), key.(string)) {
+			last = key.(string)
+		}
+	}
+	return last
 }
 
 // scanAll scans body in chunks, cut ascending positions.

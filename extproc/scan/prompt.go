@@ -45,7 +45,7 @@ func (s *Scanner) intoBlock() {
 }
 
 func (s *Scanner) beginPromptNumber() {
-	if s.prompt == &s.main && (s.api == Completions || s.api == Embeddings) && s.frames[s.lex.Depth()].array {
+	if s.prompt == &s.main && (s.api == Completions || s.api == Embeddings || s.api == Generate) && s.frames[s.lex.Depth()].array {
 		s.intoSmall(sinkID, 16)
 		return
 	}
@@ -106,7 +106,11 @@ func (s *Scanner) decide() {
 // endMedia puts a media string's digest into the stream.
 func (s *Scanner) endMedia() {
 	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], s.media.sum(s.lex.N))
+	digest := s.media.sum(s.lex.N)
+	binary.LittleEndian.PutUint64(b[:], digest)
+	if len(s.prompt.media) < MaxMedia {
+		s.prompt.media = append(s.prompt.media, digest)
+	}
 	s.block.tag(tagMedia)
 	for _, c := range b {
 		s.block.tag(c)

@@ -40,6 +40,8 @@ const (
 	Tokenize
 	// Detokenize is vLLM's /detokenize.
 	Detokenize
+	// Generate is SGLang's /generate and vLLM's /inference/v1/generate.
+	Generate
 )
 
 // Result is what was found in a body.
@@ -71,6 +73,10 @@ type Result struct {
 	// Blocks is the prompt as chained hashes with estimated tokens. Its memory
 	// belongs to the scanner and is reused after Reset.
 	Blocks []prefix.Block
+	// Media are digests of what Images counts, each once and at most MaxMedia of them.
+	// They are of the text that is or names the part, so a file under two URLs has two.
+	// Their memory belongs to the scanner, too.
+	Media []uint64
 }
 
 // PromptTokens estimates the prompt's length in tokens.
@@ -85,4 +91,6 @@ const (
 	// TokensPerImage is the assumed prompt length of an image, audio or document
 	// part.
 	TokensPerImage = 512
+	// MaxMedia bounds Result.Media.
+	MaxMedia = 64
 )

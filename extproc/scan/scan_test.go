@@ -2,6 +2,8 @@ package scan
 
 import (
 	"errors"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -35,6 +37,8 @@ func TestAPIFromPath(t *testing.T) {
 		"/rerank":                                    Rerank,
 		"/tokenize":                                  Tokenize,
 		"/detokenize":                                Detokenize,
+		"/generate":                                  Generate,
+		"/inference/v1/generate":                     Generate,
 		"/v1/messages/batches":                       Other,
 		"/v1/models":                                 Other,
 		"/v1/chat/completions/":                      Other,
@@ -76,6 +80,11 @@ func TestFields(t *testing.T) {
 		{"lists of token ids", Embeddings, `{"input":[[1,2],[3]]}`, Result{PromptBytes: 12}},
 		{"responses", Responses, `{"model":"m","instructions":"abc","input":"defg","max_output_tokens":5,"max_tokens":6,"user":"u"}`,
 			Result{Model: "m", MaxTokens: 5, User: "u", PromptBytes: 7}},
+		{"SGLang's ids", Generate, `{"input_ids":[1,22,128000],"stream":true,"sampling_params":{"temperature":0,"max_new_tokens":9}}`, Result{Stream: true, MaxTokens: 9, PromptBytes: 12}},
+		{"SGLang's text", Generate, `{"text":"hello","prompt":"no","max_tokens":5}`, Result{PromptBytes: 5}},
+		{"text beside no ids", Generate, `{"text":"hello","input_ids":null}`, Result{PromptBytes: 5}},
+		{"vLLM's ids", Generate, `{"model":"m","token_ids":[1,2],"sampling_params":{"max_tokens":9,"stop":[{"max_tokens":1}]},"cache_salt":"s"}`, Result{Model: "m", MaxTokens: 9, CacheSalt: "s", PromptBytes: 8}},
+		{"bounds of several prompts", Generate, `{"text":["a","b"],"sampling_params":[{"max_new_tokens":9}]}`, Result{PromptBytes: 2}},
 		{"anthropic", Messages, `{"model":"m","max_tokens":5,"user":"no","metadata":{"user_id":"u","x":{"user_id":"no"}},"system":"abc","messages":[{"content":"x"}]}`,
 			Result{Model: "m", MaxTokens: 5, User: "u", PromptBytes: 3 + 7 + 1}},
 		{"metadata named again", Messages, `{"metadata":{"user_id":"u"},"metadata":{}}`, Result{}},
@@ -98,6 +107,41 @@ func TestFields(t *testing.T) {
 			tt.want.Blocks = got.Blocks // TestBlocks and the oracle see to them
 			sameResult(t, got, &tt.want, true)
 		})
+	}
+}
+
+// TestMedia: a part has the same digest in every request and of every length of chunk,
+// and is there once.
+func TestMedia(t *testing.T) {
+	s := New(Options{})
+	scan := func(api API, body string, cuts ...int) []uint64 {
+		t.Helper()
+		got, err := scanAll(s, api, []byte(body), cuts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.Clone(got.Media)
+	}
+	image := func(url string) string { return `{"image_url":{"url":"` + url + `"}}` }
+	one := scan(ChatCompletions, `{"messages":[`+image("https://a")+`]}`)
+	two := scan(ChatCompletions, `{"model":"m","messages":["text",`+image("https://b")+`,`+image("https://a")+`,`+image("https://b")+`]}`)
+	if len(one) != 1 || len(two) != 2 || two[1] != one[0] || two[0] == one[0] {
+		t.Errorf("digests %x and %x", one, two)
+	}
+	long := `{"messages":[` + image("data:image/png;base64,"+strings.Repeat("QUJD", 2000)) + `]}`
+	whole := scan(ChatCompletions, long)
+	if cut := scan(ChatCompletions, long, 100, 5000); len(cut) != 1 || cut[0] != whole[0] {
+		t.Errorf("digest %x in parts, %x as a whole", cut, whole)
+	}
+	var many []string
+	for i := range 2 * MaxMedia {
+		many = append(many, image("https://"+strconv.Itoa(i)))
+	}
+	if got := scan(ChatCompletions, `{"messages":[`+strings.Join(many, ",")+`]}`); len(got) != MaxMedia {
+		t.Errorf("%d digests, want %d", len(got), MaxMedia)
+	}
+	if got := scan(ChatCompletions, `{"messages":["text"]}`); len(got) != 0 {
+		t.Errorf("digests %x of a request without images", got)
 	}
 }
 

@@ -13,7 +13,8 @@ type Scanner struct {
 	api  API
 	res  Result
 
-	// field is the top-level field being read, sub the metadata field.
+	// field is the top-level field being read, sub that the field of metadata or of
+	// sampling parameters is the wanted one.
 	field field
 	sub   bool
 	sink  sink
@@ -53,6 +54,7 @@ const (
 	fieldUser
 	fieldMetadata
 	fieldSalt
+	fieldSampling
 	fieldPrompt
 )
 
@@ -90,7 +92,7 @@ func New(opts Options) *Scanner {
 func (s *Scanner) Reset(api API) {
 	s.lex.Reset()
 	s.api = api
-	s.res = Result{API: api, Blocks: s.res.Blocks[:0]}
+	s.res = Result{API: api, Blocks: s.res.Blocks[:0], Media: s.res.Media[:0]}
 	s.field, s.sub, s.sink, s.key = fieldNone, false, sinkNone, keyNone
 	s.model.reset()
 	s.user.reset()

@@ -94,6 +94,12 @@ func TestPrefixAffinity(t *testing.T) {
 	wantKept(t, f, cycle(req, backlog(0, 1000), backlog(9, 287_704)), 1)
 	wantKept(t, f, cycle(req, backlog(0, 1000), backlog(9, 287_705)), 0, 1)
 	wantKept(t, f, cycle(req, backlog(0, 1000), backlog(9, 999_999), backlog(10, 5)), 1, 2)
+	// Answers count where they are estimated.
+	answers := backlog(9, 1000)
+	answers.load.Output = 286_705
+	wantKept(t, f, cycle(req, backlog(0, 1000), answers), 0, 1)
+	answers.load.Output--
+	wantKept(t, f, cycle(req, backlog(0, 1000), answers), 1)
 	always := p
 	always.MaxTTFTPenaltyMs = 0
 	wantKept(t, filter.NewPrefixAffinity("", always), cycle(req, backlog(0, 0), backlog(9, 1<<40)), 1)

@@ -25,7 +25,8 @@ type PrefixAffinityParameters struct {
 	// than elsewhere; 0 means that the time does not matter.
 	MaxTTFTPenaltyMs float64 `json:"maxTTFTPenaltyMs"`
 	// TTFTSource says where that time comes from; only "prefillThroughput" is
-	// supported: the uncached tokens in flight over PeakPrefillThroughput.
+	// supported: the uncached tokens in flight, and those of answers where they are
+	// estimated, over PeakPrefillThroughput.
 	TTFTSource string `json:"ttftSource"`
 	// PeakPrefillThroughput is an endpoint's, in tokens per second.
 	PeakPrefillThroughput float64 `json:"peakPrefillThroughput"`
@@ -99,9 +100,9 @@ func (f *PrefixAffinity) Filter(c *scheduler.Cycle, in []int32) []int32 {
 	for _, i := range in {
 		if sticks(i) {
 			n++
-			sticky = min(sticky, c.Loads[i].Backlog)
+			sticky = min(sticky, c.Loads[i].Backlog+c.Loads[i].Output)
 		} else {
-			other = min(other, c.Loads[i].Backlog)
+			other = min(other, c.Loads[i].Backlog+c.Loads[i].Output)
 		}
 	}
 	if n == 0 || n == len(in) {

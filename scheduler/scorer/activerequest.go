@@ -18,6 +18,9 @@ type ActiveRequestParameters struct {
 	// RequestTimeout is deprecated and ignored: requests are counted until they
 	// end, however long that takes.
 	RequestTimeout string `json:"requestTimeout"`
+	// InFlightLoadProducerName names the data producer to read. Requests are counted
+	// once here, so it changes nothing.
+	InFlightLoadProducerName string `json:"inFlightLoadProducerName"`
 }
 
 // DefaultActiveRequestParameters are llm-d's.

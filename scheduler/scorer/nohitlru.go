@@ -21,11 +21,14 @@ const (
 
 // NoHitLRUParameters are the parameters of [NoHitLRU].
 type NoHitLRUParameters struct {
-	// LRUSize is how many endpoints to remember.
+	// LRUSize is how many endpoints to remember; 0 means 1024.
 	LRUSize int `json:"lruSize"`
 	// PrefixMatchInfoProducerName names the data producer to read. There is one
 	// prefix index here, so it changes nothing.
 	PrefixMatchInfoProducerName string `json:"prefixMatchInfoProducerName"`
+	// PrefixPluginType and PrefixPluginName are deprecated and never did anything.
+	PrefixPluginType string `json:"prefixPluginType"`
+	PrefixPluginName string `json:"prefixPluginName"`
 }
 
 // DefaultNoHitLRUParameters are llm-d's.
@@ -35,8 +38,8 @@ func DefaultNoHitLRUParameters() NoHitLRUParameters {
 
 // Validate reports the first parameter that makes no sense.
 func (p NoHitLRUParameters) Validate() error {
-	if p.LRUSize < 1 || p.LRUSize > maxLRUSize {
-		return fmt.Errorf("lruSize is %d: must be 1 to %d", p.LRUSize, maxLRUSize)
+	if p.LRUSize < 0 || p.LRUSize > maxLRUSize {
+		return fmt.Errorf("lruSize is %d: must be 1 to %d, or 0 for the default", p.LRUSize, maxLRUSize)
 	}
 	return nil
 }

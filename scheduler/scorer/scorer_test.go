@@ -206,7 +206,7 @@ func TestValidate(t *testing.T) {
 		scorer.PrefixCacheParameters{MatchLengthWeight: 1.1, MatchLengthScaleTokens: 1},
 		scorer.PrefixCacheParameters{MatchLengthWeight: math.NaN(), MatchLengthScaleTokens: 1},
 		scorer.PrefixCacheParameters{},
-		scorer.TokenLoadParameters{},
+		scorer.TokenLoadParameters{QueueThresholdTokens: -1},
 		scorer.TokenLoadParameters{QueueThresholdTokens: 1, NonTextTokenWeight: 2},
 		scorer.ActiveRequestParameters{IdleThreshold: -1},
 		scorer.ActiveRequestParameters{MaxBusyScore: 2},
@@ -222,7 +222,7 @@ func TestValidate(t *testing.T) {
 			p.Algorithm.Normalization.FixedRange = fixed(&lo, &hi)
 		}),
 		attribute(func(p *scorer.AttributeParameters) { p.Algorithm.Normalization.FixedRange = fixed(nil, nil) }),
-		scorer.NoHitLRUParameters{},
+		scorer.NoHitLRUParameters{LRUSize: -1},
 		scorer.NoHitLRUParameters{LRUSize: 1 << 30},
 	} {
 		if err := bad.Validate(); err == nil {

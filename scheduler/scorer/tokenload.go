@@ -11,22 +11,29 @@ const TokenLoadType = "token-load-scorer"
 
 // TokenLoadParameters are the parameters of [TokenLoad].
 type TokenLoadParameters struct {
-	// QueueThresholdTokens is the tokens in flight at which the score reaches 0.
+	// QueueThresholdTokens is the tokens in flight at which the score reaches 0; 0 means
+	// the default.
 	QueueThresholdTokens int64 `json:"queueThresholdTokens"`
 	// NonTextTokenWeight is how much an image, audio or video token counts. Such
 	// tokens are not told apart here, so only 1, also written as 0, is supported.
 	NonTextTokenWeight float64 `json:"nonTextTokenWeight"`
+	// InFlightLoadProducerName names the data producer to read. Tokens are counted once
+	// here, so it changes nothing.
+	InFlightLoadProducerName string `json:"inFlightLoadProducerName"`
 }
 
-// DefaultTokenLoadParameters are llm-d's: 128 requests of 32 Ki tokens.
+// defaultQueueThresholdTokens is 128 requests of 32 Ki tokens.
+const defaultQueueThresholdTokens = 4_194_304
+
+// DefaultTokenLoadParameters are llm-d's.
 func DefaultTokenLoadParameters() TokenLoadParameters {
-	return TokenLoadParameters{QueueThresholdTokens: 4_194_304}
+	return TokenLoadParameters{QueueThresholdTokens: defaultQueueThresholdTokens}
 }
 
 // Validate reports the first parameter that makes no sense.
 func (p TokenLoadParameters) Validate() error {
-	if p.QueueThresholdTokens < 1 {
-		return fmt.Errorf("queueThresholdTokens is %d: must be 1 or more", p.QueueThresholdTokens)
+	if p.QueueThresholdTokens < 0 {
+		return fmt.Errorf("queueThresholdTokens is %d: must be 1 or more, or 0 for the default", p.QueueThresholdTokens)
 	}
 	if p.NonTextTokenWeight != 0 && p.NonTextTokenWeight != 1 {
 		return fmt.Errorf("nonTextTokenWeight is %v: only 1 is supported", p.NonTextTokenWeight)
@@ -45,6 +52,9 @@ type TokenLoad struct {
 
 // NewTokenLoad returns the scorer; an empty name means its type.
 func NewTokenLoad(name string, p TokenLoadParameters) *TokenLoad {
+	if p.QueueThresholdTokens <= 0 {
+		p.QueueThresholdTokens = defaultQueueThresholdTokens
+	}
 	return &TokenLoad{nameOr(name, TokenLoadType), p}
 }
 
