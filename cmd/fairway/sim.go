@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/fairway-ai/fairway/sim/engine"
 	"github.com/fairway-ai/fairway/sim/server"
@@ -21,6 +22,8 @@ type simOptions struct {
 	host                                   string
 	port                                   int
 	config                                 server.Config
+	role                                   string
+	ranks                                  int
 	startDelay, metricsDelay, loraLoadTime time.Duration
 }
 
@@ -44,6 +47,15 @@ request does not say.
 With --kv-events-endpoint it publishes what its KV cache stores and evicts, as vLLM
 does over ZeroMQ: it listens where the host is "*" or "::", and dials any other.
 
+--role says what it does where prompts are processed elsewhere than answers: prefill
+computes prompts for others, decode fetches them, encode encodes images, and both,
+the default, does the first two. They use vLLM's kv_transfer_params, and decode also
+does what llm-d's sidecar does with the request headers x-prefiller-host-port and
+x-encoder-hosts-ports: it calls whom they name, so let nobody but the gateway reach it.
+
+With --data-parallel-size N it is N servers, on --port and those after it, each with
+a KV cache of its own, and publishes on as many ports.
+
 GET /admin/config shows the failure switches; POST changes those it names:
 
   curl localhost:8000/admin/config -d '{"errorRate": 0.1, "metricsDelay": "2s"}'
@@ -53,9 +65,15 @@ metricsGarbage.`,
 		Example: `  fairway sim --port 8001 --name a
   fairway sim --port 8002 --name b --kv-blocks 2048 --lora sql,json --max-loras 1
   fairway sim --port 8003 --name c --error-rate 0.05 --drop-after 20
+  fairway sim --port 8001 --name prefill --role prefill
+  fairway sim --port 8002 --name decode --role decode
   fairway sim --port 8004 --name d --kv-events-endpoint 'tcp://*:5557' --kv-events-replay-endpoint 'tcp://*:5657'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.config.Role = server.Role(o.role)
+			if !cmd.Flags().Changed("pd-sidecar") {
+				o.config.Sidecar = o.config.Role == server.RoleDecode
+			}
 			return o.run(cmd.Context(), cmd.ErrOrStderr())
 		},
 	}
@@ -66,12 +84,19 @@ metricsGarbage.`,
 	f.StringVar(&c.Model, "model", server.DefaultModel, "name of the model to serve")
 	f.Float64Var(&c.Speed, "speed", 1, "run the engine this many times as fast")
 	f.StringVar(&c.APIKey, "api-key", "", "`key` that requests must carry (default VLLM_API_KEY in the environment, where it is no argument for all to see)")
+	f.StringVar(&o.role, "role", string(server.RoleBoth), "`part` of a request's work: prefill, decode, encode or both")
+	f.BoolVar(&c.Sidecar, "pd-sidecar", false, "do what llm-d's sidecar does before the server (default with --role decode)")
+	f.DurationVar(&c.Engine.TransferPerToken, "kv-transfer-time", engine.DefaultTransferPerToken, "duration of fetching a token's KV cache from another server, or from the CPU's")
+	f.DurationVar(&c.HoldTimeout, "kv-hold-timeout", server.DefaultHoldTimeout, "time that a prompt computed for another server waits to be fetched")
+	f.DurationVar(&c.Engine.EncodePerItem, "encode-time", engine.DefaultEncodePerItem, "duration of encoding an image")
+	f.IntVar(&o.ranks, "data-parallel-size", 1, "data parallel ranks, each on a port of its own")
 	f.BoolVar(&c.Echo, "echo", false, "answer with the last user message instead of filler")
 	f.Uint64Var(&c.Seed, "seed", 0, "seed of the choice of requests that --error-rate fails")
 	f.IntVar(&c.MaxModelLen, "max-model-len", 0, "tokens of prompt and answer at most (default what the KV cache holds)")
 
 	f.IntVar(&c.Engine.Blocks, "kv-blocks", engine.DefaultBlocks, "KV cache in blocks")
 	f.IntVar(&c.Engine.BlockTokens, "block-size", engine.DefaultBlockTokens, "tokens of a KV block")
+	f.IntVar(&c.Engine.CPUBlocks, "kv-cpu-blocks", 0, "KV cache in the CPU's memory, in blocks, to which blocks are copied; 0 is none")
 	f.IntVar(&c.Engine.MaxSeqs, "max-num-seqs", engine.DefaultMaxSeqs, "sequences that run at once")
 	f.IntVar(&c.Engine.ChunkTokens, "max-num-batched-tokens", engine.DefaultChunkTokens, "tokens of a step; at least max-num-seqs")
 	f.Float64Var(&c.Engine.PrefillRate, "prefill-rate", engine.DefaultPrefillRate, "prompt tokens computed per second")
@@ -82,7 +107,8 @@ metricsGarbage.`,
 	f.StringVar(&c.KVEvents.Endpoint, "kv-events-endpoint", "", "publish KV cache events at this `address`, tcp://HOST:PORT (default not at all)")
 	f.StringVar(&c.KVEvents.ReplayEndpoint, "kv-events-replay-endpoint", "", "replay KV cache events at this `address`, tcp://HOST:PORT (default not at all)")
 	f.StringVar(&c.KVEvents.Topic, "kv-events-topic", "", "`topic` of KV cache events (default kv@HOST:PORT@MODEL, with POD_IP of the environment or 127.0.0.1 for a --host that is empty)")
-	f.StringVar(&c.KVEvents.Format, "kv-events-format", server.KVArray, "`encoding` of KV cache events: array or map")
+	f.StringVar(&c.KVEvents.Format, "kv-events-format", server.KVArray, "`encoding` of KV cache events: array or map, as vLLM has them, or sglang")
+	f.StringSliceVar(&c.KVEvents.Groups, "kv-events-groups", nil, "`kinds` of a hybrid model's groups of layers, such as full_attention,sliding_window (default: events do not tell)")
 	f.IntVar(&c.KVEvents.BufferSteps, "kv-events-buffer", 0, "messages of KV cache events that can be replayed (default 10000)")
 
 	f.StringSliceVar(&c.Adapters, "lora", nil, "`names` of LoRA adapters, each a model name in requests")
@@ -107,22 +133,61 @@ func (o *simOptions) run(ctx context.Context, errOut io.Writer) error {
 	}
 	c.Engine.LoRALoad = o.loraLoadTime
 	c.Failures.StartDelay, c.Failures.MetricsDelay = server.Duration(o.startDelay), server.Duration(o.metricsDelay)
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(o.host, strconv.Itoa(o.port)))
-	if err != nil {
-		return fmt.Errorf("--host, --port: %w", err)
+	if o.ranks < 0 || o.ranks > server.MaxRanks {
+		return fmt.Errorf("--data-parallel-size %d: must be 1 to %d", o.ranks, server.MaxRanks)
 	}
-	if c.Name == "" {
-		c.Name = fmt.Sprintf("sim-%d", l.Addr().(*net.TCPAddr).Port)
+	var listeners []net.Listener
+	var ranks []*server.Server
+	served := false
+	defer func() {
+		if served {
+			return
+		}
+		for _, l := range listeners {
+			_ = l.Close() // nothing was accepted
+		}
+		for _, s := range ranks {
+			s.Close()
+		}
+	}()
+	port := o.port
+	for rank := range max(1, o.ranks) {
+		var lc net.ListenConfig
+		l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(o.host, strconv.Itoa(port)))
+		if err != nil {
+			return fmt.Errorf("--host, --port: %w", err)
+		}
+		listeners = append(listeners, l)
+		port = l.Addr().(*net.TCPAddr).Port
+		s, err := server.New(o.rank(c, rank, port))
+		if err != nil {
+			return err
+		}
+		ranks = append(ranks, s)
+		port++
+	}
+	server.DataParallel(port-len(ranks), ranks)
+	served = true
+	group, ctx := errgroup.WithContext(ctx)
+	for i, s := range ranks {
+		fmt.Fprintf(errOut, "%s serves model %q on %s\n", s.Config().Name, c.Model, listeners[i].Addr())
+		group.Go(func() error { return s.Run(ctx, listeners[i]) })
+	}
+	return group.Wait()
+}
+
+// rank is the configuration of a data parallel rank that listens on a port.
+func (o *simOptions) rank(c server.Config, rank, port int) server.Config {
+	c.Rank = rank
+	switch {
+	case c.Name == "":
+		c.Name = fmt.Sprintf("sim-%d", port)
+	case rank > 0:
+		c.Name = fmt.Sprintf("%s-%d", c.Name, rank)
 	}
 	if c.KVEvents.Topic == "" {
-		c.KVEvents.Topic = "kv@" + net.JoinHostPort(cmp.Or(o.host, os.Getenv("POD_IP"), "127.0.0.1"), strconv.Itoa(l.Addr().(*net.TCPAddr).Port)) + "@" + c.Model
+		host := cmp.Or(o.host, os.Getenv("POD_IP"), "127.0.0.1")
+		c.KVEvents.Topic = "kv@" + net.JoinHostPort(host, strconv.Itoa(port)) + "@" + c.Model
 	}
-	s, err := server.New(c)
-	if err != nil {
-		_ = l.Close() // nothing was accepted
-		return err
-	}
-	fmt.Fprintf(errOut, "%s serves model %q on %s\n", c.Name, c.Model, l.Addr())
-	return s.Run(ctx, l)
+	return c
 }

@@ -24,6 +24,10 @@ func TestSimCommand(t *testing.T) {
 		"errorRate": {"--port", "0", "--error-rate", "2"},
 		"KV blocks": {"--port", "0", "--kv-blocks", "-5"},
 		"--port":    {"--port", "99999"},
+		"role":      {"--port", "0", "--role", "none"},
+		"hold":      {"--port", "0", "--kv-hold-timeout", "-1s"},
+		"--data-pa": {"--port", "0", "--data-parallel-size", "65"},
+		"groups":    {"--port", "0", "--kv-events-endpoint", "tcp://*:0", "--kv-events-format", "sglang", "--kv-events-groups", "full_attention"},
 	} {
 		if _, err := run(t.Context(), args...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v", args, err)

@@ -152,7 +152,11 @@ func (d *decoder) field(r *reader, key string) (err error) {
 		v, err = r.integer()
 		e.loraID = int64(v)
 	case "lora_name":
-		e.lora, err = name(r)
+		if r.isMap() { // SGLang has no such field, and its metadata here
+			err = d.readMetadata(r)
+		} else {
+			e.lora, err = name(r)
+		}
 	case "medium":
 		e.medium, err = name(r)
 	case "kv_cache_spec_kind":
@@ -267,6 +271,40 @@ func (d *decoder) readExtra(r *reader) error {
 		d.ends = append(d.ends, len(d.flat))
 	}
 	d.ev.extraGiven = true
+	return nil
+}
+
+// readMetadata reads the cache salt of SGLang's metadata, which every block of a prompt
+// repeats; it counts for the first one.
+func (d *decoder) readMetadata(r *reader) error {
+	n, err := r.object()
+	if err != nil {
+		return err
+	}
+	for range n {
+		key, err := r.data()
+		if err != nil {
+			return err
+		}
+		if string(key) != "cache_salt" {
+			if err := r.skip(); err != nil {
+				return err
+			}
+			continue
+		}
+		if r.null() {
+			continue
+		}
+		salt, err := name(r)
+		if err != nil {
+			return err
+		}
+		if !d.ev.hasParent && len(salt) > 0 {
+			d.flat = append(d.flat, Extra{Key: salt})
+			d.ends = append(d.ends, len(d.flat))
+			d.ev.extraGiven = true
+		}
+	}
 	return nil
 }
 

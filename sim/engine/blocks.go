@@ -8,13 +8,15 @@ type BlockEvents interface {
 	StoredBlock(r *Request, i int)
 }
 
-// ResetPrefixCache empties the prefix cache, without a call of Evicted for each
-// block. It does nothing and returns false while requests hold blocks.
+// ResetPrefixCache empties the prefix cache and the CPU's, without a call of Evicted
+// or Dropped for each block. It does nothing and returns false while requests hold
+// blocks.
 func (e *Engine) ResetPrefixCache() bool {
-	if len(e.running) > 0 || e.locked {
+	if e.occupied() || e.locked {
 		return false
 	}
 	e.cache.reset()
+	e.offload.reset()
 	return true
 }
 

@@ -15,6 +15,8 @@ const (
 	DefaultMaxSeqs             = 256
 	DefaultBlockTokens         = 16
 	DefaultBlocks              = 16384
+	DefaultTransferPerToken    = 5 * time.Microsecond
+	DefaultEncodePerItem       = 30 * time.Millisecond
 )
 
 // Config is the model server's size and speed. A zero field has its default,
@@ -45,6 +47,15 @@ type Config struct {
 	MaxLoRA int
 	// LoRALoad is added to a step for every adapter it must load; 0 is free.
 	LoRALoad time.Duration
+	// TransferPerToken is how long a prompt token's KV takes to arrive from another
+	// server, or from the CPU's memory.
+	TransferPerToken time.Duration
+	// EncodePerItem is added to a step for every image, sound or film that it
+	// encodes.
+	EncodePerItem time.Duration
+	// CPUBlocks is the size of a second, slower KV cache in the CPU's memory, to which
+	// every cached block is copied; 0 means none.
+	CPUBlocks int
 }
 
 // WithDefaults returns the config with zero fields filled in.
@@ -57,6 +68,8 @@ func (c Config) WithDefaults() Config {
 	set(&c.MaxSeqs, DefaultMaxSeqs)
 	set(&c.BlockTokens, DefaultBlockTokens)
 	set(&c.Blocks, DefaultBlocks)
+	set(&c.TransferPerToken, DefaultTransferPerToken)
+	set(&c.EncodePerItem, DefaultEncodePerItem)
 	c.ChunkTokens = max(c.ChunkTokens, c.MaxSeqs)
 	return c
 }
@@ -78,6 +91,7 @@ func (c Config) Validate() error {
 	}{
 		{"tokens per step", c.ChunkTokens}, {"running sequences", c.MaxSeqs}, {"block size", c.BlockTokens},
 		{"KV blocks", c.Blocks}, {"waiting requests", c.MaxWaiting}, {"LoRA adapters", c.MaxLoRA},
+		{"KV blocks of the CPU", c.CPUBlocks},
 	} {
 		if f.value < 0 || f.value > maxCount {
 			return fmt.Errorf("%s %d: must be 0 to %d", f.name, f.value, maxCount)
@@ -89,6 +103,7 @@ func (c Config) Validate() error {
 	}{
 		{"step duration", c.StepBase}, {"step duration per sequence", c.StepPerSeq},
 		{"step duration per context token", c.StepPerContextToken}, {"LoRA load time", c.LoRALoad},
+		{"KV transfer time per token", c.TransferPerToken}, {"encoding time", c.EncodePerItem},
 	} {
 		if f.value < 0 {
 			return fmt.Errorf("%s %v: must not be negative", f.name, f.value)

@@ -11,7 +11,8 @@
 //	StepBase + prefill tokens / PrefillRate +
 //	decoding sequences × StepPerSeq + their context tokens × StepPerContextToken
 //
-// plus [Config.LoRALoad] for every adapter it brings in. A prompt is admitted
+// plus [Config.LoRALoad] for every adapter it brings in and [Config.EncodePerItem] for
+// every image it encodes. A prompt is admitted
 // when a sequence slot, an adapter slot and KV blocks for the whole prompt are
 // available. Leading blocks found in the prefix cache are shared instead of
 // computed, but never the whole prompt: its last token is always computed. Full
@@ -20,6 +21,12 @@
 // the tail of a chain before its head. When a decode needs a block and there is
 // none, the sequence admitted last is preempted: it loses its blocks, returns to
 // the front of the queue and computes its prompt and output again.
+//
+// Where another server has computed a prompt ([Request].Remote), or the CPU's memory
+// has some of it, that part is not computed: it arrives Config.TransferPerToken a
+// token later, without taking part in steps, and its blocks enter the cache then.
+// Only its last token is computed. A request with Hold keeps its blocks when it has
+// ended, for another server to fetch.
 //
 // # Driving it
 //

@@ -13,14 +13,18 @@ type Engine struct {
 	steps  StepEvents  // nil when not wanted
 	blocks BlockEvents // nil when not wanted
 
-	cache   cache
-	loras   adapters
-	waiting queue
-	running []*Request // in order of admission
+	cache    cache
+	offload  offload
+	loras    adapters
+	waiting  queue
+	running  []*Request // in order of admission
+	arriving []*Request // in order of admission, in phaseTransfer
+	held     int        // requests that have ended and keep their blocks
 
 	stepping bool
 	prefill  int // tokens of the running step
 	decode   int // sequences of the running step
+	encode   int // images of the running step
 	// locked is true while the lists are being changed: cancellations from within
 	// events wait until they are consistent.
 	locked    bool
@@ -35,14 +39,16 @@ type Engine struct {
 }
 
 // New returns an idle engine with an empty cache. Events that implement
-// [TokenEvents], [StepEvents] or [BlockEvents] receive those too. Fields of c out of range are
-// the caller's to find, with [Config.Validate].
+// [TokenEvents], [StepEvents], [BlockEvents] or [TierEvents] receive those too. Fields of
+// c out of range are the caller's to find, with [Config.Validate].
 func New(c Config, ev Events) *Engine {
 	e := &Engine{cfg: c.WithDefaults(), events: ev}
 	e.tokens, _ = ev.(TokenEvents)
 	e.steps, _ = ev.(StepEvents)
 	e.blocks, _ = ev.(BlockEvents)
 	e.cache.init(e.cfg.Blocks, ev.Evicted)
+	tiers, _ := ev.(TierEvents)
+	e.offload.init(e.cfg.CPUBlocks, tiers)
 	e.loras = adapters{max: e.cfg.MaxLoRA, active: make(map[string]int)}
 	return e
 }
@@ -94,6 +100,13 @@ func (e *Engine) remove(r *Request) {
 		if i := e.waiting.find(r); i >= 0 {
 			e.waiting.remove(i)
 		}
+	case phaseTransfer:
+		if i := slices.Index(e.arriving, r); i >= 0 {
+			e.arriving = slices.Delete(e.arriving, i, i+1)
+		}
+		e.leave(r)
+	case phaseEnding:
+		e.Release(r)
 	case phasePrefill, phaseDecode:
 		if i := slices.Index(e.running, r); i >= 0 {
 			e.running = slices.Delete(e.running, i, i+1)
@@ -123,11 +136,12 @@ func (e *Engine) leave(r *Request) {
 // Start forms the next step and returns when it ends. It returns false when a
 // step is running or there is nothing to do.
 func (e *Engine) Start(now time.Duration) (end time.Duration, ok bool) {
-	if e.stepping || len(e.running) == 0 && e.waiting.len() == 0 {
+	if e.stepping || len(e.running) == 0 && len(e.arriving) == 0 && e.waiting.len() == 0 {
 		return 0, false
 	}
 	e.locked = true
-	e.prefill, e.decode = 0, 0
+	e.prefill, e.decode, e.encode = 0, 0, 0
+	e.arrive(now)
 	context, preempted := e.growDecodes(now)
 	budget := e.cfg.ChunkTokens - e.decode
 	for _, r := range e.running {
@@ -140,14 +154,22 @@ func (e *Engine) Start(now time.Duration) (end time.Duration, ok bool) {
 		// After a preemption there is no room, and the victim comes first.
 		loads = e.admit(now, budget)
 	}
+	changed := preempted || len(e.cancelled) > 0
 	e.unlock()
-	if len(e.running) == 0 {
-		return e.Start(now) // all of them were cancelled from within events
+	switch {
+	case len(e.running) > 0:
+	case len(e.arriving) > 0:
+		e.stepping = true
+		return e.poll(now), true
+	case changed:
+		return e.Start(now)
+	default:
+		return 0, false // blocks are held; a Release lets the next one in
 	}
 	e.stepping = true
 	d := e.cfg.StepBase + time.Duration(float64(e.prefill)/e.cfg.PrefillRate*float64(time.Second)) +
 		time.Duration(e.decode)*e.cfg.StepPerSeq + time.Duration(context)*e.cfg.StepPerContextToken +
-		time.Duration(loads)*e.cfg.LoRALoad
+		time.Duration(loads)*e.cfg.LoRALoad + time.Duration(e.encode)*e.cfg.EncodePerItem
 	return now + d, true
 }
 
@@ -198,64 +220,6 @@ func (e *Engine) takeChunk(r *Request, budget int) int {
 	return r.chunk
 }
 
-// admit moves requests from the queue into the step while there is room. A
-// request whose adapter finds no slot lets later ones pass, as in vLLM; one that
-// finds no blocks does not.
-func (e *Engine) admit(now time.Duration, budget int) (loads int) {
-	for i := 0; i < e.waiting.len() && budget > 0 && len(e.running) < e.cfg.MaxSeqs; {
-		r := e.waiting.at(i)
-		if r.cancelled || !e.loras.fits(r.Adapter) {
-			i++
-			continue
-		}
-		if !e.allocatePrompt(r) {
-			break
-		}
-		e.waiting.remove(i)
-		if e.loras.acquire(r.Adapter) {
-			loads++
-		}
-		r.phase = phasePrefill
-		if r.Preemptions == 0 {
-			r.Cached, r.Admitted = r.computed, now
-			e.totals.queries += int64(r.prompt())
-			e.totals.hits += int64(r.Cached)
-		}
-		e.running = append(e.running, r)
-		budget -= e.takeChunk(r, budget)
-	}
-	return loads
-}
-
-// allocatePrompt takes the cached prefix and blocks for the rest of the context.
-func (e *Engine) allocatePrompt(r *Request) bool {
-	if e.blocked == r && e.blockedReleased == e.cache.released {
-		return false
-	}
-	context := r.prompt() + r.Generated
-	// The last token must be computed, to have something to sample from.
-	n, unused := e.cache.match(r.Hashes, (context-1)/e.cfg.BlockTokens)
-	need := e.blocksFor(context) - n
-	// An empty engine has room for every request that Submit let in.
-	if len(e.running) > 0 && need > e.cache.available()-unused {
-		e.blocked, e.blockedReleased = r, e.cache.released
-		return false
-	}
-	e.blocked = nil
-	if r.blocks == nil && len(r.Hashes) > 0 {
-		r.blocks = make([]*block, 0, len(r.Hashes))
-	}
-	for _, h := range r.Hashes[:n] {
-		b := e.cache.byHash[h]
-		e.cache.use(b)
-		r.blocks = append(r.blocks, b)
-	}
-	e.cache.allocate(need)
-	r.private = need
-	r.computed, r.target = n*e.cfg.BlockTokens, context
-	return true
-}
-
 // Finish applies the running step: sequences advance, and events are sent in
 // order of admission. It does nothing when no step is running.
 func (e *Engine) Finish(now time.Duration) {
@@ -263,7 +227,7 @@ func (e *Engine) Finish(now time.Duration) {
 		return
 	}
 	e.stepping, e.locked = false, true
-	if e.steps != nil {
+	if e.steps != nil && e.prefill+e.decode > 0 {
 		e.steps.Step(e.prefill, e.decode, now)
 	}
 	kept := e.running[:0]
@@ -275,7 +239,7 @@ func (e *Engine) Finish(now time.Duration) {
 			kept = append(kept, r)
 			continue
 		}
-		e.leave(r)
+		e.end(r)
 		r.phase = phaseEnding
 	}
 	clear(e.running[len(kept):])
@@ -323,6 +287,7 @@ func (e *Engine) storeComputed(r *Request) {
 			if e.blocks != nil {
 				e.blocks.StoredBlock(r, i)
 			}
+			e.offload.put(r.Hashes[i])
 		}
 	}
 }

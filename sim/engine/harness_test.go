@@ -16,6 +16,7 @@ type harness struct {
 	all      []*Request
 	lanes    map[*Request]*lane
 	cached   map[uint64]int    // what Stored and Evicted told
+	copied   map[uint64]bool   // what Offloaded and Dropped told
 	parent   map[uint64]uint64 // of each block hash
 	log      []string
 	steps    int
@@ -33,7 +34,7 @@ type lane struct {
 }
 
 func newHarness(t testing.TB, c Config) *harness {
-	h := &harness{t: t, lanes: map[*Request]*lane{}, cached: map[uint64]int{}, parent: map[uint64]uint64{}}
+	h := &harness{t: t, lanes: map[*Request]*lane{}, cached: map[uint64]int{}, copied: map[uint64]bool{}, parent: map[uint64]uint64{}}
 	h.e = New(c, h)
 	return h
 }
@@ -94,6 +95,28 @@ func (h *harness) Evicted(hash uint64) {
 	}
 	delete(h.cached, hash)
 	h.note("evicted %d", hash)
+}
+
+func (h *harness) Offloaded(hash uint64) {
+	if h.copied[hash] {
+		h.t.Fatalf("%d was copied twice", hash)
+	}
+	h.copied[hash] = true
+}
+
+func (h *harness) Dropped(hash uint64) {
+	if !h.copied[hash] {
+		h.t.Fatalf("%d was dropped and never copied", hash)
+	}
+	delete(h.copied, hash)
+}
+
+// release gives the blocks of ended requests back.
+func (h *harness) release(all ...*Request) {
+	for _, r := range all {
+		h.e.Release(r)
+	}
+	h.check()
 }
 
 // prompt makes chained hashes for a family of prompts: prompts of a family share
@@ -167,11 +190,30 @@ func (h *harness) check() {
 		h.t.Fatalf("blocks leak: blank %d + private %d + cached %d != %d", c.blank, c.private, len(c.byHash), e.cfg.Blocks)
 	}
 	private, refs := 0, map[*block]int{}
-	for _, r := range e.running {
+	held := 0
+	count := func(r *Request) {
 		private += r.private
 		for _, b := range r.blocks {
 			refs[b]++
 		}
+	}
+	for _, r := range h.all {
+		if r.holding {
+			held++
+			count(r)
+		}
+	}
+	for _, r := range e.arriving {
+		count(r)
+		if r.phase != phaseTransfer || r.computed+r.chunk > r.prompt() {
+			h.t.Fatalf("%s arrives in phase %d with %d+%d tokens", r.ID, r.phase, r.computed, r.chunk)
+		}
+	}
+	if held != e.held {
+		h.t.Fatalf("%d requests hold blocks, counted %d", held, e.held)
+	}
+	for _, r := range e.running {
+		count(r)
 		if r.phase != phasePrefill && r.phase != phaseDecode {
 			h.t.Fatalf("%s runs in phase %d", r.ID, r.phase)
 		}
@@ -204,13 +246,16 @@ func (h *harness) check() {
 			h.t.Fatal("the list of unused blocks is broken")
 		}
 	}
+	if n := len(e.offload.byHash); n > e.cfg.CPUBlocks || n != len(h.copied) {
+		h.t.Fatalf("%d copies, announced %d, room for %d", n, len(h.copied), e.cfg.CPUBlocks)
+	}
 	if ring != unused || unused != c.unused || len(h.cached) != len(c.byHash) {
 		h.t.Fatalf("unused blocks: listed %d, found %d, counted %d; cached %d, announced %d",
 			ring, unused, c.unused, len(c.byHash), len(h.cached))
 	}
 	s := e.Stats()
 	if s.KVUsage < 0 || s.KVUsage > 1 || s.PrefixHits > s.PrefixQueries || s.Running > e.cfg.MaxSeqs ||
-		e.cfg.MaxWaiting > 0 && s.Waiting > e.cfg.MaxWaiting+int(s.Preemptions) {
+		e.cfg.MaxWaiting > 0 && e.waiting.len() > e.cfg.MaxWaiting+int(s.Preemptions) {
 		h.t.Fatalf("stats: %+v", s)
 	}
 	if e.cfg.MaxLoRA > 0 && (len(e.loras.active) > e.cfg.MaxLoRA || len(e.loras.resident) > e.cfg.MaxLoRA) {

@@ -38,13 +38,18 @@ func script(t testing.TB, c Config, next func() (byte, bool)) *harness {
 			}
 			r.Hashes = append(r.Hashes, partial)
 		}
+		if a%4 == 1 {
+			r.Remote = int(b) * 3
+		}
+		r.Hold = a%7 == 2
+		r.Encode = int(b) % 2
 		switch err := h.submit(r); {
 		case errors.Is(err, ErrTooLong):
 			if (tokens+r.output()-1+c.BlockTokens-1)/c.BlockTokens <= c.Blocks {
 				t.Fatalf("%d+%d tokens do not fit into %d blocks of %d", tokens, r.output(), c.Blocks, c.BlockTokens)
 			}
 		case errors.Is(err, ErrFull):
-			if h.e.Stats().Waiting < c.MaxWaiting {
+			if h.e.waiting.len() < c.MaxWaiting {
 				t.Fatal("full too early")
 			}
 		case err != nil:
@@ -64,6 +69,14 @@ func script(t testing.TB, c Config, next func() (byte, bool)) *harness {
 		case 3:
 			if len(h.all) > 0 {
 				h.cancel(h.all[int(a)%len(h.all)])
+			}
+		case 5:
+			if len(h.all) > 0 && a%2 == 0 {
+				h.release(h.all[int(b)%len(h.all)])
+				continue
+			}
+			for range a % 16 {
+				h.step()
 			}
 		case 4: // cancel or submit from within an event
 			fromEvent = func(r *Request) {
@@ -87,7 +100,11 @@ func script(t testing.TB, c Config, next func() (byte, bool)) *harness {
 			}
 		}
 	}
-	h.drain(2_000_000)
+	// What is held may leave no room for the others.
+	for range len(h.all) + 1 {
+		h.drain(2_000_000)
+		h.release(h.all...)
+	}
 	h.checkEnded()
 	return h
 }
@@ -100,12 +117,13 @@ func configs() []Config {
 		{Blocks: 64, BlockTokens: 8, ChunkTokens: 1, MaxSeqs: 64, MaxLoRA: 2},
 		{Blocks: 5, BlockTokens: 512, MaxSeqs: 3},
 		{Blocks: 300, BlockTokens: 1, ChunkTokens: 64, MaxSeqs: 16},
+		{Blocks: 60, BlockTokens: 4, ChunkTokens: 16, MaxSeqs: 4, CPUBlocks: 90, TransferPerToken: time.Millisecond},
 	}
 }
 
 func TestBooksBalanceAndEverythingEnds(t *testing.T) {
 	for k, c := range configs() {
-		var preemptions, hits int64
+		var preemptions, hits, external int64
 		for seed := range uint64(12) {
 			rng := rand.New(rand.NewPCG(seed, uint64(k)))
 			left := 900
@@ -113,6 +131,10 @@ func TestBooksBalanceAndEverythingEnds(t *testing.T) {
 			s := h.e.Stats()
 			preemptions += s.Preemptions
 			hits += s.PrefixHits
+			external += s.ExternalHits
+		}
+		if external == 0 {
+			t.Error("no transfer was exercised")
 		}
 		if k == 1 && preemptions == 0 {
 			t.Error("no preemption was exercised")

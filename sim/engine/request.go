@@ -28,13 +28,25 @@ type Request struct {
 	Hashes []uint64
 	// PromptTokens and OutputTokens are lengths; less than 1 counts as 1.
 	PromptTokens, OutputTokens int
+	// Remote is how many of the prompt's tokens another server has computed, and holds
+	// for this one to fetch.
+	Remote int
+	// Hold keeps the request's blocks after its end, for another server to fetch, until
+	// [Engine.Release].
+	Hold bool
+	// Encode is the images, sounds and films that are to be encoded first.
+	Encode int
 	// Payload is for the caller.
 	Payload any
 
 	// Cached is the prompt tokens found in the prefix cache when the request was
 	// first admitted.
 	Cached int
-	// Submitted and Admitted are when it arrived and when it first left the queue.
+	// Transferred is the prompt tokens that came from elsewhere when it was: from
+	// another server, or from the CPU's memory.
+	Transferred int
+	// Submitted and Admitted are when it arrived and when it first left the queue,
+	// which is before anything is transferred.
 	Submitted, Admitted time.Duration
 	// Generated is the output tokens so far.
 	Generated int
@@ -43,11 +55,14 @@ type Request struct {
 
 	phase     phase
 	cancelled bool
-	blocks    []*block // leading prompt blocks in the prefix cache, referenced
-	private   int      // blocks held that are not in the prefix cache
-	computed  int      // context tokens whose KV is computed
-	target    int      // context tokens to compute before the next token
-	chunk     int      // prefill tokens in the running step
+	blocks    []*block      // leading prompt blocks in the prefix cache, referenced
+	private   int           // blocks held that are not in the prefix cache
+	computed  int           // context tokens whose KV is computed
+	target    int           // context tokens to compute before the next token
+	chunk     int           // prefill tokens in the running step
+	ready     time.Duration // when the transfer has ended
+	fetched   bool          // Remote counts no more
+	holding   bool          // it has ended and has its blocks
 }
 
 type phase uint8
@@ -55,9 +70,10 @@ type phase uint8
 const (
 	phaseNew phase = iota
 	phaseWaiting
+	phaseTransfer // has its blocks, and waits for what is in them
 	phasePrefill
 	phaseDecode
-	phaseEnding // has its last token and no blocks, but its events are not sent
+	phaseEnding // has its last token, but its events are not sent
 	phaseDone
 )
 

@@ -6,12 +6,13 @@ import (
 )
 
 type totals struct {
-	queries, hits, prompt, generation, preemptions, finished, cancelled int64
+	queries, hits, prompt, generation, preemptions, finished, cancelled, externalQueries, externalHits int64
 }
 
 // Stats is the engine's state, as a metrics page shows it.
 type Stats struct {
-	// Running and Waiting are requests.
+	// Running and Waiting are requests; those that wait for a transfer count as
+	// waiting.
 	Running, Waiting int
 	// KVUsage is the KV blocks of running sequences as a fraction of all, 0 to 1.
 	// Cached blocks that no sequence uses do not count.
@@ -23,6 +24,9 @@ type Stats struct {
 	// PrefixQueries is the prompt tokens of admitted requests, PrefixHits those of
 	// them found in the prefix cache. A preempted request counts once.
 	PrefixQueries, PrefixHits int64
+	// ExternalQueries is the prompt tokens that were not in the prefix cache of admitted
+	// requests with Remote, ExternalHits those of them that were fetched.
+	ExternalQueries, ExternalHits int64
 	// PromptTokens and GenerationTokens are totals of computed prompts and output.
 	PromptTokens, GenerationTokens int64
 	// Preemptions, Finished and Cancelled are totals.
@@ -33,10 +37,11 @@ type Stats struct {
 func (e *Engine) Stats() Stats {
 	c := &e.cache
 	return Stats{
-		Running: len(e.running), Waiting: e.waiting.len(),
+		Running: len(e.running), Waiting: e.waiting.len() + len(e.arriving),
 		KVUsage: 1 - float64(c.available())/float64(e.cfg.Blocks),
 		Blocks:  e.cfg.Blocks, BlankBlocks: c.blank, CachedBlocks: len(c.byHash), EvictableBlocks: c.unused,
 		PrefixQueries: e.totals.queries, PrefixHits: e.totals.hits,
+		ExternalQueries: e.totals.externalQueries, ExternalHits: e.totals.externalHits,
 		PromptTokens: e.totals.prompt, GenerationTokens: e.totals.generation,
 		Preemptions: e.totals.preemptions, Finished: e.totals.finished, Cancelled: e.totals.cancelled,
 	}

@@ -62,7 +62,7 @@ func (s *Server) messages(w http.ResponseWriter, r *http.Request, body []byte) {
 		j, err = s.prepare([]*prompt{p}, adapter, id, sampling{limit: q.MaxTokens})
 	}
 	if err == nil {
-		err = s.submit(j)
+		err = s.begin(r, j, transfers{}, q.Stream)
 	}
 	if err != nil {
 		anthropicStyle.write(w, err)

@@ -42,6 +42,16 @@ type Config struct {
 	MaxModelLen int
 	// MaxBody bounds a request body in bytes; 0 means [DefaultMaxBody].
 	MaxBody int64
+	// Role is what the server does of a request; "" means RoleBoth.
+	Role Role
+	// Sidecar has the server do what llm-d's sidecar does before a decode server: ask
+	// the servers that request headers name to encode and to compute the prompt first.
+	Sidecar bool
+	// HoldTimeout is how long a prompt that was computed for another server waits to be
+	// fetched; 0 means [DefaultHoldTimeout].
+	HoldTimeout time.Duration
+	// Rank is the data parallel rank, which metrics and KV cache events name.
+	Rank int
 	// Echo answers with the last user message instead of filler.
 	Echo bool
 	// APIKey is what requests below /v1/ must carry, as "Authorization: Bearer KEY" or,
@@ -94,6 +104,21 @@ func (c Config) normalise() (Config, error) {
 	}
 	if c.Clock == nil {
 		c.Clock = realClock{}
+	}
+	if c.Role == "" {
+		c.Role = RoleBoth
+	}
+	if err := c.Role.validate(); err != nil {
+		return c, err
+	}
+	if c.HoldTimeout == 0 {
+		c.HoldTimeout = DefaultHoldTimeout
+	}
+	if c.HoldTimeout < 0 {
+		return c, fmt.Errorf("KV hold timeout %v: must not be negative", c.HoldTimeout)
+	}
+	if c.Rank < 0 || c.Rank >= MaxRanks {
+		return c, fmt.Errorf("data parallel rank %d: must be 0 to %d", c.Rank, MaxRanks-1)
 	}
 	for what, name := range map[string]string{"name": c.Name, "model": c.Model} {
 		if err := checkName(name); err != nil {

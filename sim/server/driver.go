@@ -19,6 +19,7 @@ type answer struct {
 	// prompt and salt are what its blocks consist of, for KV cache events.
 	prompt *prompt
 	salt   string
+	loraID uint64 // 0 for the base model
 	// limit and n are the request's parameters, for the metrics.
 	limit, n int
 
@@ -64,7 +65,7 @@ type driver struct {
 
 func newDriver(c Config) *driver {
 	d := &driver{clock: c.Clock, epoch: c.Clock.Now(), speed: c.Speed, closedCh: make(chan struct{}), totals: newTotals(c.MaxModelLen)}
-	d.kv = kvBatch{maps: c.KVEvents.Format == KVMap, blockTokens: c.Engine.BlockTokens}
+	d.kv = kvBatch{format: c.KVEvents.Format, groups: c.KVEvents.Groups, rank: c.Rank, blockTokens: c.Engine.BlockTokens}
 	d.eng = engine.New(c.Engine, d)
 	return d
 }
@@ -126,6 +127,14 @@ func (d *driver) cancel(answers []*answer) {
 	}
 }
 
+// release gives back the blocks of a request that has held them.
+func (d *driver) release(r *engine.Request) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.eng.Release(r)
+	d.start(d.now())
+}
+
 func (d *driver) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -171,7 +180,7 @@ func (d *driver) fire() {
 // FirstToken implements engine.Events.
 func (d *driver) FirstToken(r *engine.Request, now time.Duration) {
 	a := r.Payload.(*answer)
-	a.cached, a.firstAt, a.lastAt = r.Cached, now, now
+	a.cached, a.firstAt, a.lastAt = r.Cached+r.Transferred, now, now
 	d.totals.hists[histTTFT].observe(d.seconds(now - r.Submitted))
 	d.token(a, 1)
 }

@@ -38,6 +38,11 @@ func (s *Server) infer(style errorStyle, h func(http.ResponseWriter, *http.Reque
 			style.write(w, &apiError{http.StatusInternalServerError, "InternalServerError", "the simulated server was told to fail", ""})
 			return
 		}
+		if s.cfg.Sidecar {
+			if r, body = s.sidecar(w, r, body, style); r == nil {
+				return
+			}
+		}
 		h(w, r, body)
 	}
 }
@@ -66,6 +71,13 @@ type job struct {
 	answers []*answer
 	wake    chan struct{}
 	prompt  int // tokens of all prompts
+	stage   stage
+	// fetched is called once the first token shows that a transfer has ended, or that
+	// it will not take place; nil where there is none.
+	fetched func()
+	// elsewhere is the tokens of the prompt that its computing server found cached, for
+	// the usage; nil where it was computed here.
+	elsewhere *int
 }
 
 // Lengths of an answer without max_tokens, in tokens.
@@ -98,7 +110,7 @@ func (s *Server) prepare(prompts []*prompt, adapter, id string, p sampling) (*jo
 		}
 		hashes := pr.blocks(s.cfg.Engine.BlockTokens, adapter, p.salt)
 		for k := range p.n {
-			a := &answer{wake: j.wake, reason: "stop", n: p.n, prompt: pr, salt: p.salt}
+			a := &answer{wake: j.wake, reason: "stop", n: p.n, prompt: pr, salt: p.salt, loraID: s.loraID(adapter)}
 			seed := pr.hash() + uint64(k)*choiceStride
 			want := minAnswer + int(seed%(maxAnswer-minAnswer+1))
 			a.text = loremText(seed)
@@ -177,6 +189,7 @@ var errGone = errors.New("the request was abandoned")
 func (s *Server) follow(ctx context.Context, j *job, out sink) error {
 	ended := false
 	defer func() {
+		j.tellFetched()
 		if !ended {
 			s.driver.cancel(j.answers)
 		}
@@ -199,6 +212,7 @@ func (s *Server) follow(ctx context.Context, j *job, out sink) error {
 			done := a.done.Load() // before produced: no token comes after it
 			for n := int(a.produced.Load()); sent[i] < n; sent[i]++ {
 				if total == 0 {
+					j.tellFetched()
 					out.begin(j)
 				}
 				out.token(i, a.text.token(sent[i]))
@@ -224,6 +238,14 @@ func (s *Server) follow(ctx context.Context, j *job, out sink) error {
 	return nil
 }
 
+// tellFetched calls fetched, once.
+func (j *job) tellFetched() {
+	if f := j.fetched; f != nil {
+		j.fetched = nil
+		f()
+	}
+}
+
 // generated is the output tokens so far of all sequences.
 func (j *job) generated() (n int) {
 	for _, a := range j.answers {
@@ -235,6 +257,9 @@ func (j *job) generated() (n int) {
 // cached is the prompt tokens that the prefix cache had, of the sequences that
 // have started.
 func (j *job) cached() (n int) {
+	if j.elsewhere != nil {
+		return *j.elsewhere * len(j.answers)
+	}
 	for _, a := range j.answers {
 		if a.produced.Load() > 0 {
 			n += a.cached

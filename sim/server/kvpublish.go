@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -22,20 +23,26 @@ type KVEvents struct {
 	ReplayEndpoint string
 	// Topic is what messages begin with.
 	Topic string
-	// Format is "array" or "map"; "" means array.
+	// Format is "array" or "map", which are vLLM's, or "sglang"; "" means array.
 	Format string
+	// Groups are the kinds of a hybrid model's groups of layers, such as
+	// full_attention and sliding_window: each reports its blocks. None means that
+	// events do not tell of groups.
+	Groups []string
 	// BufferSteps is how many messages can be replayed; 0 means 10,000.
 	BufferSteps int
 }
 
 // The formats of KVEvents.
 const (
-	KVArray = "array"
-	KVMap   = "map"
+	KVArray  = "array"
+	KVMap    = "map"
+	KVSGLang = "sglang"
 )
 
 const (
 	defaultBufferSteps = 10_000
+	maxGroups          = 16
 	// maxBufferBytes bounds what can be replayed, maxUnsent what one subscriber has
 	// not taken: beyond, it loses messages, as a PUB socket's do.
 	maxBufferBytes = 256 << 20
@@ -52,8 +59,22 @@ func (k KVEvents) validate() error {
 		}
 		return nil
 	}
-	if k.Format != "" && k.Format != KVArray && k.Format != KVMap {
-		return fmt.Errorf("KV events: format %q: must be %s or %s", k.Format, KVArray, KVMap)
+	switch k.Format {
+	case "", KVArray, KVMap:
+	case KVSGLang:
+		if len(k.Groups) > 0 {
+			return fmt.Errorf("KV events: groups: SGLang's events do not tell of them")
+		}
+	default:
+		return fmt.Errorf("KV events: format %.60q: must be %s, %s or %s", k.Format, KVArray, KVMap, KVSGLang)
+	}
+	if len(k.Groups) > maxGroups {
+		return fmt.Errorf("KV events: %d groups: at most %d are supported", len(k.Groups), maxGroups)
+	}
+	for _, g := range k.Groups {
+		if err := checkName(g); err != nil {
+			return fmt.Errorf("KV events: group: %w", err)
+		}
 	}
 	if k.BufferSteps < 0 {
 		return fmt.Errorf("KV events: %d buffered steps: must not be negative", k.BufferSteps)
@@ -62,16 +83,16 @@ func (k KVEvents) validate() error {
 		if e == "" {
 			continue
 		}
-		if _, _, err := tcpAddress(e); err != nil {
+		if _, _, err := tcpAddress(e, 0); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// tcpAddress splits a ZeroMQ endpoint into what package net calls its address, and
-// whether to listen there.
-func tcpAddress(endpoint string) (address string, bind bool, err error) {
+// tcpAddress splits a ZeroMQ endpoint into what package net calls its address, for a
+// rank, and whether to listen there. Port 0, which is any, is any for every rank.
+func tcpAddress(endpoint string, rank int) (address string, bind bool, err error) {
 	rest, ok := strings.CutPrefix(endpoint, "tcp://")
 	if !ok {
 		return "", false, fmt.Errorf("KV events: %q: must be tcp://HOST:PORT", endpoint)
@@ -83,6 +104,9 @@ func tcpAddress(endpoint string) (address string, bind bool, err error) {
 	bind = host == "*" || host == "::"
 	if host == "*" {
 		host = ""
+	}
+	if n, err := strconv.Atoi(port); err == nil && n > 0 {
+		port = strconv.Itoa(n + rank)
 	}
 	return net.JoinHostPort(host, port), bind, nil
 }
@@ -119,15 +143,17 @@ type subscription struct {
 	topics map[string]struct{} // guarded by the publisher's mutex
 }
 
-// newPublisher listens, and dials in the background.
-func newPublisher(k KVEvents, clock Clock) (*publisher, error) {
+// newPublisher listens, and dials in the background. A data parallel rank listens that
+// many ports higher; where it dials, too, as vLLM's does.
+func newPublisher(k KVEvents, rank int, clock Clock) (*publisher, error) {
 	p := &publisher{topic: []byte(k.Topic), steps: k.BufferSteps, clock: clock, subs: make(map[*subscription]struct{}), conns: make(map[net.Conn]struct{})}
 	if p.steps == 0 {
 		p.steps = defaultBufferSteps
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	address, bind, err := tcpAddress(k.Endpoint)
+	address, bind, err := tcpAddress(k.Endpoint, rank)
 	if err != nil {
+		p.cancel()
 		return nil, err
 	}
 	if bind {
@@ -136,7 +162,7 @@ func newPublisher(k KVEvents, clock Clock) (*publisher, error) {
 		p.wg.Go(func() { p.dial(address) })
 	}
 	if err == nil && k.ReplayEndpoint != "" {
-		if address, _, err = tcpAddress(k.ReplayEndpoint); err == nil {
+		if address, _, err = tcpAddress(k.ReplayEndpoint, rank); err == nil {
 			p.replay, err = p.listen(address, zmtp.Router, p.serveReplay)
 		}
 	}

@@ -14,6 +14,20 @@ func (d *driver) StoredBlock(r *engine.Request, i int) {
 	}
 }
 
+// Offloaded implements engine.TierEvents.
+func (d *driver) Offloaded(uint64) {
+	if d.publisher != nil {
+		d.kv.copied()
+	}
+}
+
+// Dropped implements engine.TierEvents.
+func (d *driver) Dropped(hash uint64) {
+	if d.publisher != nil {
+		d.kv.dropped(hash)
+	}
+}
+
 // tellKV publishes what has happened in the KV cache. The caller holds d.mu.
 func (d *driver) tellKV() {
 	if d.publisher == nil {

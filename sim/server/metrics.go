@@ -48,13 +48,15 @@ func (s *Server) metricsPage() []byte {
 	stats, totals := d.eng.Stats(), d.totals.clone()
 	running, waiting := d.eng.Adapters()
 	d.mu.Unlock()
-	p := &page{b: make([]byte, 0, 96<<10), created: s.started, labels: `engine="0",model_name="` + escapeLabel(s.cfg.Model) + `"`}
+	p := &page{b: make([]byte, 0, 96<<10), created: s.started, labels: `engine="` + itoa(s.cfg.Rank) + `",model_name="` + escapeLabel(s.cfg.Model) + `"`}
 	p.process(s.started)
-	p.engine(stats, &totals)
-	p.cacheConfig(s.cfg.Engine)
 	s.mu.Lock()
 	loras := len(s.adapters) > 0
+	totals.mediaQueries, totals.mediaHits = s.encoder.queries, s.encoder.hits
 	s.mu.Unlock()
+	p.engine(stats, &totals)
+	p.cacheConfig(s.cfg.Engine, s.cfg.Rank)
+	p.stages(&s.stages)
 	if loras {
 		p.family("vllm:lora_requests_info", "Running stats on lora requests.", "gauge")
 		p.sample("vllm:lora_requests_info", `max_lora="`+itoa(s.cfg.Engine.MaxLoRA)+`",running_lora_adapters="`+
@@ -191,10 +193,10 @@ func (p *page) engine(s engine.Stats, t *totals) {
 	}{
 		{"vllm:prefix_cache_queries", "Prefix cache queries, in terms of number of queried tokens.", s.PrefixQueries},
 		{"vllm:prefix_cache_hits", "Prefix cache hits, in terms of number of cached tokens.", s.PrefixHits},
-		{"vllm:external_prefix_cache_queries", "External prefix cache queries from KV connector cross-instance cache sharing, in terms of number of queried tokens.", 0},
-		{"vllm:external_prefix_cache_hits", "External prefix cache hits from KV connector cross-instance cache sharing, in terms of number of cached tokens.", 0},
-		{"vllm:mm_cache_queries", "Multi-modal cache queries, in terms of number of queried items.", 0},
-		{"vllm:mm_cache_hits", "Multi-modal cache hits, in terms of number of cached items.", 0},
+		{"vllm:external_prefix_cache_queries", "External prefix cache queries from KV connector cross-instance cache sharing, in terms of number of queried tokens.", s.ExternalQueries},
+		{"vllm:external_prefix_cache_hits", "External prefix cache hits from KV connector cross-instance cache sharing, in terms of number of cached tokens.", s.ExternalHits},
+		{"vllm:mm_cache_queries", "Multi-modal cache queries, in terms of number of queried items.", t.mediaQueries},
+		{"vllm:mm_cache_hits", "Multi-modal cache hits, in terms of number of cached items.", t.mediaHits},
 		{"vllm:num_preemptions", "Cumulative number of preemption from the engine.", s.Preemptions},
 		{"vllm:prompt_tokens", "Number of prefill tokens processed.", s.PromptTokens},
 		{"vllm:generation_tokens", "Number of generation tokens processed.", t.generation},
@@ -245,10 +247,22 @@ func histogramNames() [histCount]metricName {
 	}
 }
 
-func (p *page) cacheConfig(c engine.Config) {
+// stages shows the transfers between servers as vLLM's NIXL connector does, and what
+// the server has done of requests, which vLLM does not.
+func (p *page) stages(t *stageTotals) {
+	p.counter("vllm:nixl_num_failed_transfers", "Number of failed NIXL KV Cache transfers.", float64(t.failed.Load()))
+	p.counter("vllm:nixl_num_kv_expired_reqs", "Number of requests that had their KV expire.", float64(t.expired.Load()))
+	const name = "sim:requests_total"
+	p.family(name, "Requests by what the simulated server did of them.", "counter")
+	for _, s := range []stage{stageWhole, stagePrefill, stageDecode, stageEncode} {
+		p.sample(name, p.labels+`,stage="`+string(s)+`"`, float64(t.of(s).Load()))
+	}
+}
+
+func (p *page) cacheConfig(c engine.Config, rank int) {
 	p.family("vllm:cache_config_info", "Information of the LLMEngine CacheConfig", "gauge")
 	p.sample("vllm:cache_config_info", `block_size="`+itoa(c.BlockTokens)+`",cache_dtype="auto",calculate_kv_scales="False",`+
-		`cpu_offload_gb="0",enable_prefix_caching="True",engine="0",gpu_memory_utilization="0.9",is_attention_free="False",`+
+		`cpu_offload_gb="0",enable_prefix_caching="True",engine="`+itoa(rank)+`",gpu_memory_utilization="0.9",is_attention_free="False",`+
 		`kv_cache_memory_bytes="None",mamba_block_size="None",mamba_cache_dtype="auto",num_cpu_blocks="None",`+
 		`num_gpu_blocks="`+itoa(c.Blocks)+`",num_gpu_blocks_override="None",prefix_caching_hash_algo="sha256",`+
 		`sliding_window="None",swap_space="4"`, 1)

@@ -41,6 +41,7 @@ type completionRequest struct {
 	Stream              bool            `json:"stream"`
 	StreamOptions       streamOptions   `json:"stream_options"`
 	CacheSalt           string          `json:"cache_salt"`
+	transfers
 }
 
 // completionAPI is what differs between the two.
@@ -61,7 +62,7 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request, body []byte, a
 	var q completionRequest
 	j, id, err := s.parseCompletion(r, body, api, &q)
 	if err == nil {
-		err = s.submit(j)
+		err = s.begin(r, j, q.transfers, q.Stream)
 	}
 	if err != nil {
 		openAIStyle.write(w, err)
@@ -78,7 +79,8 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request, body []byte, a
 		_ = s.follow(r.Context(), j, c) // nobody is left to tell
 		return
 	}
-	if s.follow(r.Context(), j, discard{}) != nil {
+	kv, ec, gone := s.finish(r, j)
+	if gone != nil {
 		panic(http.ErrAbortHandler)
 	}
 	choices := make([]any, len(j.answers))
@@ -92,10 +94,14 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request, body []byte, a
 		}
 		choices[i] = choice
 	}
-	writeJSON(w, http.StatusOK, map[string]any{
+	answer := map[string]any{
 		"id": id, "object": api.object, "created": created, "model": q.Model, "choices": choices,
-		"usage": j.usage(), "system_fingerprint": s.cfg.Name,
-	})
+		"usage": j.usage(), "system_fingerprint": s.cfg.Name, "kv_transfer_params": kv,
+	}
+	if ec != nil {
+		answer["ec_transfer_params"] = ec
+	}
+	writeJSON(w, http.StatusOK, answer)
 }
 
 func (s *Server) parseCompletion(r *http.Request, body []byte, api completionAPI, q *completionRequest) (*job, string, *apiError) {
@@ -130,6 +136,9 @@ func (s *Server) parseCompletion(r *http.Request, body []byte, api completionAPI
 	}
 	id := s.id(api.prefix, r)
 	j, err := s.prepare(prompts, adapter, id, p)
+	if j != nil {
+		j.elsewhere = cachedElsewhere(r)
+	}
 	return j, id, err
 }
 

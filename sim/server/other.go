@@ -145,6 +145,7 @@ func (s *Server) loadAdapter(w http.ResponseWriter, _ *http.Request, body []byte
 	full := len(s.adapters) >= maxAdapters
 	if !taken && !full {
 		s.adapters = append(s.adapters, q.Name)
+		s.number(q.Name)
 	}
 	s.mu.Unlock()
 	switch {
@@ -167,6 +168,7 @@ func (s *Server) unloadAdapter(w http.ResponseWriter, _ *http.Request, body []by
 	i := slices.Index(s.adapters, q.Name)
 	if i >= 0 {
 		s.adapters = slices.Delete(s.adapters, i, i+1)
+		delete(s.loraIDs, q.Name)
 	}
 	s.mu.Unlock()
 	if i < 0 {

@@ -94,7 +94,9 @@ func (p *prompt) content(raw json.RawMessage) (string, error) {
 			case "tool_use", "tool_result", "thinking":
 				p.flat = append(p.flat, raw...)
 			default:
-				p.media(raw)
+				if err := p.addMedia(v.Type, raw); err != nil {
+					return "", err
+				}
 			}
 		}
 		return all.String(), nil

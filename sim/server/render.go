@@ -6,9 +6,34 @@ import "net/http"
 type rendered struct {
 	RequestID string         `json:"request_id"`
 	TokenIDs  []uint32       `json:"token_ids"`
+	Features  *features      `json:"features"`
 	Model     string         `json:"model"`
 	Sampling  map[string]any `json:"sampling_params"`
 	CacheSalt string         `json:"cache_salt,omitempty"`
+}
+
+// features are the items of a prompt that are not text, by their kind.
+type features struct {
+	Hashes map[string][]string `json:"mm_hashes"`
+	Places map[string][]place  `json:"mm_placeholders"`
+}
+
+type place struct {
+	Offset int `json:"offset"`
+	Length int `json:"length"`
+}
+
+// features returns nil for a prompt of text alone.
+func (p *prompt) features() *features {
+	if len(p.media) == 0 {
+		return nil
+	}
+	f := &features{map[string][]string{}, map[string][]place{}}
+	for _, m := range p.media {
+		f.Hashes[m.kind] = append(f.Hashes[m.kind], m.hash)
+		f.Places[m.kind] = append(f.Places[m.kind], place{m.at, mediaTokens})
+	}
+	return f
 }
 
 // renderChat answers with the tokens of a chat, without computing anything.
@@ -50,7 +75,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, body []byte, cha
 	}
 	out := make([]rendered, len(prompts))
 	for i, p := range prompts {
-		out[i] = rendered{RequestID: s.id(prefix, r), TokenIDs: p.tokenIDs(), Model: q.Model, Sampling: map[string]any{}, CacheSalt: q.CacheSalt}
+		out[i] = rendered{RequestID: s.id(prefix, r), TokenIDs: p.tokenIDs(), Features: p.features(), Model: q.Model, Sampling: map[string]any{}, CacheSalt: q.CacheSalt}
 	}
 	if chat {
 		writeJSON(w, http.StatusOK, out[0])

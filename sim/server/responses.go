@@ -15,6 +15,7 @@ type responsesRequest struct {
 	PreviousResponseID string          `json:"previous_response_id"`
 	Stream             bool            `json:"stream"`
 	CacheSalt          string          `json:"cache_salt"`
+	transfers
 }
 
 // responseObject is the answer of /v1/responses.
@@ -29,6 +30,7 @@ type responseObject struct {
 	ParallelToolCalls bool               `json:"parallel_tool_calls"`
 	MaxOutputTokens   *int               `json:"max_output_tokens"`
 	Usage             *responseUsage     `json:"usage"`
+	KV                any                `json:"kv_transfer_params"`
 }
 
 type incompleteDetails struct {
@@ -63,7 +65,8 @@ func (s *Server) responses(w http.ResponseWriter, r *http.Request, body []byte) 
 	var q responsesRequest
 	j, err := s.parseResponses(body, &q)
 	if err == nil {
-		err = s.submit(j)
+		j.elsewhere = cachedElsewhere(r)
+		err = s.begin(r, j, q.transfers, q.Stream)
 	}
 	if err != nil {
 		openAIStyle.write(w, err)
@@ -88,9 +91,11 @@ func (s *Server) responses(w http.ResponseWriter, r *http.Request, body []byte) 
 		_ = s.follow(r.Context(), j, rs) // nobody is left to tell
 		return
 	}
-	if s.follow(r.Context(), j, discard{}) != nil {
+	kv, _, gone := s.finish(r, j)
+	if gone != nil {
 		panic(http.ErrAbortHandler)
 	}
+	rs.response.KV = kv
 	rs.complete(j)
 	writeJSON(w, http.StatusOK, rs.response)
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"container/list"
 	"context"
 	"crypto/subtle"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -40,7 +42,17 @@ type Server struct {
 	readyAt  time.Time
 	rng      *rand.Rand
 	adapters []string
+	loraIDs  map[string]uint64 // numbers of the adapters, from 1 on
+	loras    uint64            // adapters loaded so far
 	ids      uint64
+	encoder  encoderCache
+
+	holding     holding
+	peers       *peers
+	stages      stageTotals
+	incarnation string
+	ranks       []*Server // see DataParallel
+	rankPort    int
 }
 
 // New returns a server. An error names the field of c that is out of range.
@@ -54,9 +66,16 @@ func New(c Config) (*Server, error) {
 		cfg: c, clock: c.Clock, driver: newDriver(c), started: now, closing: make(chan struct{}),
 		failures: c.Failures, readyAt: now.Add(time.Duration(c.Failures.StartDelay)),
 		rng: rand.New(rand.NewPCG(c.Seed, 0x73696d)), adapters: c.Adapters,
+		encoder: encoderCache{byHash: make(map[string]*list.Element)},
+		holding: holding{byName: make(map[string]*heldPrompt)}, peers: newPeers(),
+		incarnation: strconv.FormatInt(now.UnixNano(), 36),
+	}
+	s.loraIDs = make(map[string]uint64)
+	for _, a := range c.Adapters {
+		s.number(a)
 	}
 	if c.KVEvents.Endpoint != "" {
-		p, err := newPublisher(c.KVEvents, c.Clock)
+		p, err := newPublisher(c.KVEvents, c.Rank, c.Clock)
 		if err != nil {
 			return nil, fmt.Errorf("simulated server: %w", err)
 		}
@@ -88,6 +107,8 @@ func (s *Server) routes() *http.ServeMux {
 	infer("/v1/completions/render", openAIStyle, s.renderCompletion)
 	infer("/v1/load_lora_adapter", openAIStyle, s.loadAdapter)
 	infer("/v1/unload_lora_adapter", openAIStyle, s.unloadAdapter)
+	handle("GET "+transferPath+"{id}", s.showTransfer)
+	handle("DELETE "+transferPath+"{id}", s.endTransfer)
 	handle("GET /v1/models", s.models)
 	handle("GET /health", s.health)
 	handle("GET /ping", s.health)
@@ -105,6 +126,9 @@ func (s *Server) routes() *http.ServeMux {
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.toRank(w, r) {
+		return
+	}
 	w.Header().Set("X-Sim-Server", s.cfg.Name)
 	if _, pattern := s.mux.Handler(r); pattern == "" {
 		s.notFound(w, r)
@@ -190,6 +214,8 @@ func (s *Server) release() { s.once.Do(func() { close(s.closing) }) }
 // whose Run returned is closed already.
 func (s *Server) Close() {
 	s.release()
+	s.closeHolding()
+	s.peers.close()
 	s.driver.close()
 	if p := s.driver.publisher; p != nil {
 		p.close()
@@ -210,6 +236,22 @@ func (s *Server) adapter(model string) (string, *apiError) {
 		return "", noModel(model)
 	}
 	return model, nil
+}
+
+// number gives an adapter that is loaded its number. The caller holds s.mu, or is New.
+func (s *Server) number(adapter string) {
+	s.loras++
+	s.loraIDs[adapter] = s.loras
+}
+
+// loraID is an adapter's number, 0 for the base model.
+func (s *Server) loraID(adapter string) uint64 {
+	if adapter == "" {
+		return 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loraIDs[adapter]
 }
 
 // maxRequestID bounds the client's request id that is repeated in the answer's.

@@ -1,7 +1,13 @@
 package server
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
@@ -18,22 +24,82 @@ type prompt struct {
 	flat []byte
 	// lastUser is the text to echo.
 	lastUser string
+	media    []media
 }
+
+// media is something in a prompt that is not text. It takes mediaTokens tokens, which
+// are the same for all; what tells it from others is its hash.
+type media struct {
+	kind string // image, audio or video
+	hash string
+	at   int // its first token
+}
+
+// mediaToken is the token that media consist of.
+const mediaToken = 151655
+
+// maxMedia bounds the media of one prompt.
+const maxMedia = 256
 
 // tokens is the length of the prompt; even an empty one has its start token.
 func (p *prompt) tokens() int { return max(1, (len(p.flat)+tokenBytes-1)/tokenBytes) }
 
-// media appends the tokens of something that is not text: the same bytes give the
-// same tokens.
-func (p *prompt) media(raw []byte) {
-	sum := xxhash.Sum64(raw)
-	for range mediaTokens * tokenBytes / 8 {
-		p.flat = binary.LittleEndian.AppendUint64(p.flat, sum)
+// addMedia appends something that is not text, at the next token. typ is the type of
+// its part, raw the part.
+func (p *prompt) addMedia(typ string, raw []byte) error {
+	if len(p.media) >= maxMedia {
+		return fmt.Errorf("at most %d images, sounds and films are supported", maxMedia)
 	}
+	for len(p.flat)%tokenBytes != 0 {
+		p.flat = append(p.flat, 0)
+	}
+	kind := "image"
+	for _, k := range []string{"audio", "video"} {
+		if strings.Contains(typ, k) {
+			kind = k
+		}
+	}
+	p.media = append(p.media, media{kind, mediaHash(raw), len(p.flat) / tokenBytes})
+	for range mediaTokens {
+		p.flat = binary.LittleEndian.AppendUint32(p.flat, mediaToken)
+	}
+	return nil
+}
+
+// mediaHash identifies a part, whatever the order of its fields and its white space.
+func mediaHash(raw []byte) string {
+	var v any
+	if json.Unmarshal(raw, &v) == nil {
+		if b, err := json.Marshal(v); err == nil {
+			raw = b
+		}
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])
 }
 
 // hash identifies the whole prompt.
-func (p *prompt) hash() uint64 { return xxhash.Sum64(p.flat) }
+func (p *prompt) hash() uint64 {
+	var d xxhash.Digest
+	d.Reset()
+	_, _ = d.Write(p.flat)
+	for _, m := range p.media {
+		_, _ = d.WriteString(m.hash)
+	}
+	return d.Sum64()
+}
+
+// in calls f with the media that have a part between two tokens, and how far after
+// the first one they begin.
+func (p *prompt) in(from, to int, f func(m media, offset int)) {
+	first := sort.Search(len(p.media), func(i int) bool { return p.media[i].at+mediaTokens > from })
+	for _, m := range p.media[first:] {
+		if m.at >= to {
+			return
+		}
+		f(m, m.at-from)
+	}
+}
 
 // blocks returns the chained hash of every full block of the prompt. Adapters and
 // cache salts do not share blocks.
@@ -48,6 +114,11 @@ func (p *prompt) blocks(blockTokens int, adapter, salt string) []uint64 {
 		binary.LittleEndian.PutUint64(b[:], prev)
 		_, _ = d.Write(b[:])
 		_, _ = d.Write(p.flat[at : at+size])
+		p.in(at/tokenBytes, at/tokenBytes+blockTokens, func(m media, offset int) {
+			_, _ = d.WriteString(m.hash)
+			binary.LittleEndian.PutUint64(b[:], uint64(offset))
+			_, _ = d.Write(b[:])
+		})
 		prev = d.Sum64()
 		out = append(out, prev)
 	}

@@ -35,7 +35,9 @@ type totals struct {
 	generation int64
 	success    map[string]int64 // by finish reason
 	aborted    int64
-	hists      [histCount]histogram
+	// mediaQueries and mediaHits are filled in for a metrics page.
+	mediaQueries, mediaHits int64
+	hists                   [histCount]histogram
 }
 
 func newTotals(maxModelLen int) totals {
@@ -67,7 +69,7 @@ func (t *totals) finished(d *driver, a *answer, now time.Duration) {
 	}
 	t.success[a.reason]++
 	t.hists[histPrompt].observe(float64(r.PromptTokens))
-	t.hists[histPrefillComputed].observe(float64(r.PromptTokens - r.Cached))
+	t.hists[histPrefillComputed].observe(float64(r.PromptTokens - r.Cached - r.Transferred))
 	t.hists[histGeneration].observe(generated)
 	t.hists[histMaxGeneration].observe(float64(r.OutputTokens))
 	t.hists[histN].observe(float64(a.n))
