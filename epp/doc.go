@@ -7,6 +7,9 @@
 // the explanations true. [Server] runs a Picker behind gRPC, with health, metrics
 // and explanations beside it; `fairway epp` and `fairway run` both use it.
 //
+// Where engines report what their KV caches hold (Pool.Cache), the request's tokens are
+// found first, within a budget; see package kvcache. Everything else is as without.
+//
 // # Waiting
 //
 // Requests wait at gates: a gate is a mutex, a flowcontrol.Queue, a valve that says
@@ -28,7 +31,7 @@
 // Two kinds, always taken in this order: a gate's, then a request's; never two
 // gates'. Neither is held while waiting.
 //
-// The package must never read or change a body, keep prompt text, or let a
+// The package must never change a body, read it but to find its tokens, keep prompt text, or let a
 // failing metrics or trace collector touch a request. Callers: cmd/fairway and
 // package gateway.
 package epp

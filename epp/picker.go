@@ -156,13 +156,13 @@ func (p *Picker) SetPools(pools []Pool) error {
 			all = append(all, r)
 			continue
 		}
-		r := &route{name: c.Name, models: c.Models, onlyNamed: c.Named, policy: c.Policy, index: c.Endpoints.Index()}
+		r := &route{name: c.Name, models: c.Models, onlyNamed: c.Named, policy: c.Policy, index: c.Endpoints.Index(), cache: c.Cache}
 		policy := c.Policy
 		if policy == nil {
 			policy = scheduler.Priced{Alternatives: 4}
 			r.hold = p.o.Hold
 		}
-		r.scheduler = scheduler.New(policy, r.index)
+		r.scheduler = scheduler.New(policy, r.index, scheduler.WithHoldings(c.Cache))
 		if s, ok := policy.(scheduler.Stamper); ok {
 			r.stamps = s.Stamps()
 		}

@@ -43,6 +43,8 @@ type Pool struct {
 	Named  bool
 	// Policy is the scheduling policy; nil means the default.
 	Policy scheduler.Policy
+	// Cache knows what the endpoints' KV caches hold; nil where engines do not report it.
+	Cache KVCache
 }
 
 // defaultFairnessID is the fairness flow of requests that name none.
@@ -54,6 +56,7 @@ type route struct {
 	state     *poolState
 	scheduler *scheduler.Scheduler
 	index     *prefix.Index
+	cache     KVCache // nil where engines do not report
 	models    []string
 	onlyNamed bool
 	policy    scheduler.Policy // as configured
@@ -66,7 +69,7 @@ type route struct {
 
 // serves tells whether the route is that of c, unchanged.
 func (r *route) serves(c *Pool) bool {
-	if r.state.endpoints != c.Endpoints || !slices.Equal(r.models, c.Models) || r.onlyNamed != c.Named {
+	if r.state.endpoints != c.Endpoints || r.cache != c.Cache || !slices.Equal(r.models, c.Models) || r.onlyNamed != c.Named {
 		return false
 	}
 	if r.policy == nil || c.Policy == nil {

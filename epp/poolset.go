@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fairway-ai/fairway/epp/kvcache"
 	"github.com/fairway-ai/fairway/pool"
 	"github.com/fairway-ai/fairway/pool/file"
 	"github.com/fairway-ai/fairway/scheduler"
@@ -25,6 +26,9 @@ type PoolSetOptions struct {
 	// Policy makes a pool's scheduling policy, once for each pool, since policies
 	// may remember; nil means the default policy.
 	Policy func() scheduler.Policy
+	// KVCache follows what the endpoints' KV caches hold; nil for none. It is the
+	// caller's to run.
+	KVCache *kvcache.Set
 	// Log gets what an operator must know; nil discards it.
 	Log *slog.Logger
 }
@@ -54,33 +58,12 @@ type PoolConfig struct {
 	Specs []pool.Spec
 }
 
-// ownedPool is a pool and what stops it.
-type ownedPool struct {
-	pool    *pool.Pool
-	policy  scheduler.Policy
-	created time.Time
-	models  []string
-	// disputed are the models that older pools have, as logged last.
-	disputed []string
-	stop     context.CancelFunc // nil while it does not run
-}
-
 // NewPoolSet returns a set without pools.
 func NewPoolSet(o PoolSetOptions) *PoolSet {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &PoolSet{o: o, log: o.Log, pools: map[string]*ownedPool{}}
-}
-
-// newPool makes a pool with its endpoints: requests must not see it empty.
-func (s *PoolSet) newPool(name string, specs []pool.Spec) *ownedPool {
-	o := &ownedPool{pool: pool.New(name, s.o.Pool)}
-	if s.o.Policy != nil {
-		o.policy = s.o.Policy()
-	}
-	o.pool.Set(specs)
-	return o
 }
 
 // Apply makes the pools those of c. Pools that were there keep what they know of
@@ -99,9 +82,14 @@ func (s *PoolSet) Apply(c *file.Config) error {
 			o = s.newPool(name, pc.Specs)
 		}
 		next[name] = o
-		list = append(list, Pool{Name: name, Endpoints: o.pool, Models: pc.Models, Policy: o.policy})
+		list = append(list, o.as(name, pc.Models))
 	}
 	if err := s.o.Picker.SetPools(list); err != nil {
+		for name, o := range next {
+			if s.pools[name] == nil {
+				o.forget()
+			}
+		}
 		return fmt.Errorf("the pools do not fit together: %w", err)
 	}
 	for i := range c.Pools {
@@ -214,7 +202,7 @@ func (s *PoolSet) listLocked() []Pool {
 	owner := map[string]string{}
 	for _, name := range names {
 		o := s.pools[name]
-		p := Pool{Name: name, Endpoints: o.pool, Models: o.models, Policy: o.policy}
+		p := o.as(name, o.models)
 		var disputed []string
 		for _, m := range o.models {
 			if _, taken := owner[m]; taken {
@@ -241,6 +229,7 @@ func (s *PoolSet) stopLocked(name string, o *ownedPool) {
 	if o.stop != nil {
 		o.stop()
 	}
+	o.forget()
 	s.log.Info("pool is gone", "name", name)
 }
 

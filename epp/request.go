@@ -34,6 +34,7 @@ type request struct {
 	decision scheduler.Decision
 	blocks   []prefix.Block // sched.Blocks' memory
 	media    []uint64       // sched.Media's
+	keys     []prefix.Block // sched.Keys' memory
 	received time.Time
 	bound    time.Time // first bound to an endpoint
 	waitsAt  time.Time // when it first had to wait
@@ -146,6 +147,7 @@ func (r *request) choose(ctx context.Context, req *extproc.Request) error {
 			return err
 		}
 	}
+	r.findKeys(ctx, req)
 	if err := r.admit(ctx, req); err != nil {
 		return err
 	}
@@ -193,7 +195,7 @@ func (r *request) schedule() error {
 	if p.o.Explain != nil {
 		p.o.Explain.Record(&r.record, explain.Input{
 			ID: r.sched.ID, Time: r.received, Pool: r.route.name, Model: r.sched.Model,
-			PromptTokens: r.sched.PromptTokens, Explanation: ex, Snapshot: r.snap, Err: err,
+			PromptTokens: r.sched.PromptTokens, KeysKnown: r.sched.KeysKnown, Explanation: ex, Snapshot: r.snap, Err: err,
 		})
 	}
 	ex.Reset()
@@ -444,6 +446,9 @@ func (r *request) recycle(now time.Time) {
 	}
 	if cap(r.blocks) > maxKeptBlocks {
 		r.blocks = nil
+	}
+	if cap(r.keys) > maxKeptBlocks {
+		r.keys = nil
 	}
 	r.received, r.bound, r.first, r.waitsAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	r.record, r.span = explain.Ref{}, tracing.Span{}

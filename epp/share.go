@@ -18,6 +18,9 @@ func (r *request) cached(slot int32, l *scheduler.Load) {
 	if r.route.index != nil {
 		r.route.index.Insert(slot, r.blocks)
 	}
+	if r.sched.KeysKnown {
+		r.route.cache.Dispatched(slot, r.keys)
+	}
 	if s := r.picker.o.Share; s != nil {
 		s.Sent(l, r.blocks)
 	}

@@ -33,6 +33,44 @@ func (r *Request) BodyParts(model string) (parts mem.BufferSlice, ok bool) {
 	return parts, ok
 }
 
+// WithBody calls f with the body in one piece, as the client sent it, and reports
+// whether it is at hand; see BodyParts. The bytes are valid during the call. A body
+// that came in several pieces is put together for it.
+func (r *Request) WithBody(f func(body []byte)) bool {
+	st := r.from
+	if st == nil {
+		if r.body != nil {
+			f(r.body)
+		}
+		return r.body != nil
+	}
+	var one []byte
+	var whole *[]byte
+	add := func(b []byte) {
+		switch {
+		case whole != nil:
+			*whole = append(*whole, b...)
+		case one == nil:
+			one = b
+		default:
+			whole = mem.DefaultBufferPool().Get(int(r.BodyBytes))
+			*whole = append(append((*whole)[:0], one...), b...)
+		}
+	}
+	if !st.eachPiece(add) {
+		return false
+	}
+	if whole != nil {
+		defer mem.DefaultBufferPool().Put(whole)
+		one = *whole
+	}
+	f(one)
+	return true
+}
+
+// SetBody sets the body that WithBody has of a request which is not the server's.
+func (r *Request) SetBody(body []byte) { r.body = body }
+
 // keepHead keeps what Head will need of the headers message at hand.
 func (st *stream) keepHead() error {
 	r := &st.request
@@ -62,6 +100,28 @@ func (st *stream) wholeBody() (parts mem.BufferSlice, ok bool) {
 		return st.in.body(), true
 	}
 	return nil, false
+}
+
+// eachPiece calls f with each part of the request's body, in order and valid until the
+// pick has been answered; it reports false when the body is not at hand.
+func (st *stream) eachPiece(f func([]byte)) bool {
+	switch {
+	case st.in.kind == kindRequestHeaders:
+		return false
+	case st.request.flow == flowDuplex:
+		st.request.body.flush()
+		for _, b := range st.request.body.pieces {
+			f(b.ReadOnlyData())
+		}
+		return true
+	case st.in.kind == kindRequestBody && (st.requestMode == modeBuffered || st.requestMode == modePartial && st.in.endOfStream):
+		_ = st.in.pieces(st.in.payload, func(b mem.Buffer, lo, hi int) error {
+			f(b.ReadOnlyData()[lo:hi])
+			return nil
+		})
+		return true
+	}
+	return false
 }
 
 var errModelStays = errors.New("the picker replaces the model's name, which takes request_body_mode BUFFERED or FULL_DUPLEX_STREAMED")

@@ -44,6 +44,7 @@ type Request struct {
 	hold    func(time.Duration) error
 	// from is where the request came in; nil for one that is not the server's.
 	from *stream
+	body []byte // of one that is not the server's
 }
 
 // NewRequest returns a Request with headers, whose names are lower case, and what

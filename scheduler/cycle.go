@@ -18,10 +18,15 @@ type Cycle struct {
 	Candidates []int32
 	// Loads is one reading of every endpoint's live counters.
 	Loads []LoadView
-	// Cached is the prompt tokens each endpoint's KV cache is expected to hold.
+	// Cached is the prompt tokens each endpoint's KV cache is expected to hold, each
+	// counted as its kind of memory is worth.
 	Cached []int32
-	// CachedBlocks is the same in blocks of Request.Blocks.
+	// CachedBlocks is the same in blocks of Request.Blocks, or of Request.Keys where
+	// Exact; see CachedShare.
 	CachedBlocks []int32
+	// Exact tells of which endpoints Cached is what their engines report, and not
+	// concluded from what was sent there. It is empty when that is none.
+	Exact []bool
 	// Profile is the name of the profile that runs, Stage what it picks for.
 	Profile string
 	Stage   Stage
@@ -39,17 +44,31 @@ type Cycle struct {
 	// Explain records what is found, nil when nobody wants to know.
 	Explain *Explanation
 
-	eligible []int32 // the candidates before the first profile ran
-	refused  error
-	rng      uint64
-	matches  prefix.Matches
-	scratch  [][]float32
-	nscratch int
+	holdings  Holdings // nil when no engine reports
+	keyTokens int64    // of Request.Keys
+	eligible  []int32  // the candidates before the first profile ran
+	refused   error
+	rng       uint64
+	matches   prefix.Matches
+	scratch   [][]float32
+	nscratch  int
 }
 
 // Uncached is the prompt tokens endpoint i would have to prefill.
 func (c *Cycle) Uncached(i int32) int64 {
 	return max(0, c.Request.PromptTokens-int64(c.Cached[i]))
+}
+
+// CachedShare is the part of the prompt that endpoint i is expected to hold, 0 to 1,
+// of what can be cached of it in whole blocks.
+func (c *Cycle) CachedShare(i int32) float64 {
+	switch {
+	case c.CachedBlocks[i] == 0:
+		return 0
+	case int(i) < len(c.Exact) && c.Exact[i]:
+		return float64(c.Cached[i]) / float64(c.keyTokens)
+	}
+	return float64(c.CachedBlocks[i]) / float64(max(1, len(c.Request.Blocks)))
 }
 
 // Column returns a zeroed scratch column, valid until the cycle ends.
@@ -78,7 +97,7 @@ func (c *Cycle) Rand() uint64 {
 // RandFloat returns a pseudo-random number in [0, 1).
 func (c *Cycle) RandFloat() float64 { return float64(c.Rand()>>11) / (1 << 53) }
 
-// begin fills the columns for a request.
+// begin fills the columns for a request. c.holdings is set.
 func (c *Cycle) begin(req *Request, snap *Snapshot, index *prefix.Index, ex *Explanation) {
 	n := snap.Len()
 	c.Request, c.Snapshot, c.Explain = req, snap, ex
@@ -94,16 +113,7 @@ func (c *Cycle) begin(req *Request, snap *Snapshot, index *prefix.Index, ex *Exp
 	for i := range snap.Endpoints {
 		c.Loads[i] = snap.Endpoints[i].Load.View()
 	}
-	if index != nil && len(req.Blocks) > 0 {
-		index.Match(req.Blocks, snap.Slots, &c.matches)
-		for i := range snap.Endpoints {
-			slot := snap.Endpoints[i].Slot
-			c.Cached[i], c.CachedBlocks[i] = c.matches.Tokens(slot), c.matches.Blocks(slot)
-		}
-	} else {
-		clear(c.Cached)
-		clear(c.CachedBlocks)
-	}
+	c.lookUp(index)
 	c.admit(true)
 	if len(c.Candidates) == 0 {
 		c.admit(false)

@@ -14,6 +14,7 @@
 //     0..n-1, immutable once published.
 //   - [Load] and [Flight]: what this process has in flight on each endpoint,
 //     counted, not scraped.
+//   - [Holdings]: what engines report that they hold, where they do.
 //   - package prefix: which endpoint holds which prompt blocks in its KV cache.
 //   - [Policy]: turns a [Cycle] into a ranking. [Priced] is the default policy,
 //     [Profile] runs configured filters, scorers and a picker; package profile has

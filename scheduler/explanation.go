@@ -25,6 +25,10 @@ func (k ColumnKind) String() string {
 // NotAsked marks an endpoint that a filter or scorer no longer saw.
 const NotAsked = float32(-1)
 
+// ExactFact is the column, with [Holdings], that is 1 where cached-tokens is what the
+// engine reports, and 0 where it is concluded from what was sent there.
+const ExactFact = "exact-cache"
+
 // Column is one plugin's findings, by endpoint index.
 type Column struct {
 	Name string
@@ -116,6 +120,14 @@ func (e *Explanation) begin(c *Cycle) {
 	facts("backlog-tokens", func(i int) float32 { return float32(c.Loads[i].Backlog) })
 	facts("context-tokens", func(i int) float32 { return float32(c.Loads[i].Context) })
 	facts("cached-tokens", func(i int) float32 { return float32(c.Cached[i]) })
+	if c.holdings != nil {
+		facts(ExactFact, func(i int) float32 {
+			if i < len(c.Exact) && c.Exact[i] {
+				return 1
+			}
+			return 0
+		})
+	}
 	facts("engine-waiting", func(i int) float32 { return float32(c.Snapshot.Metrics[i].Waiting) })
 	facts("engine-running", func(i int) float32 { return float32(c.Snapshot.Metrics[i].Running) })
 	facts("kv-usage", func(i int) float32 { return c.Snapshot.Metrics[i].KVUsage })

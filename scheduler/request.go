@@ -26,6 +26,10 @@ type Request struct {
 	// Blocks is the prompt as chained block hashes, first block first. A last
 	// partial block is not part of it.
 	Blocks []prefix.Block
+	// Keys is the prompt as chained hashes of its token ids, which [Holdings] are looked
+	// up by. They count with KeysKnown only: a short prompt has none.
+	Keys      []prefix.Block
+	KeysKnown bool
 	// Session is the endpoint ID a session token names, or "".
 	Session string
 	// Header returns a request header by lower-case name, "" when absent. It may

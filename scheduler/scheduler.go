@@ -47,14 +47,20 @@ type Decision struct {
 
 // Scheduler runs a policy over snapshots. It is safe for concurrent use.
 type Scheduler struct {
-	policy Policy
-	index  *prefix.Index
-	cycles sync.Pool
+	policy   Policy
+	index    *prefix.Index
+	holdings Holdings
+	cycles   sync.Pool
 }
 
 // New returns a scheduler. index may be nil, then every prompt is uncached.
-func New(policy Policy, index *prefix.Index) *Scheduler {
-	return &Scheduler{policy: policy, index: index, cycles: sync.Pool{New: func() any { return new(Cycle) }}}
+func New(policy Policy, index *prefix.Index, options ...Option) *Scheduler {
+	s := &Scheduler{policy: policy, index: index}
+	for _, set := range options {
+		set(s)
+	}
+	s.cycles.New = func() any { return &Cycle{holdings: s.holdings} }
+	return s
 }
 
 // Policy returns the policy the scheduler runs.
@@ -110,6 +116,11 @@ func (s *Scheduler) release(c *Cycle) {
 // Uncached returns how many of the request's prompt tokens the endpoint in slot
 // would have to prefill now.
 func (s *Scheduler) Uncached(req *Request, slot int32) int64 {
+	if s.holdings != nil && req.KeysKnown {
+		if tokens, ok := s.holdings.MatchOne(req.Keys, slot); ok {
+			return max(0, req.PromptTokens-tokens)
+		}
+	}
 	if s.index == nil || len(req.Blocks) == 0 {
 		return req.PromptTokens
 	}

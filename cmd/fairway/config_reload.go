@@ -148,7 +148,7 @@ func (r *reloader) use(data []byte) error {
 func sections(names []string) string {
 	words := map[string]string{
 		"Discovery": "dataLayer.discovery", "Prefix": "the prefix index", "Metrics": "how metrics are read",
-		"Saturation": "the saturation detector",
+		"Saturation": "the saturation detector", "KVCache": "how KV cache events are followed", "Tokens": "where the tokens of requests come from",
 	}
 	out := make([]string, len(names))
 	for i, n := range names {

@@ -120,9 +120,12 @@ func runEPP(ctx context.Context, f *eppFlags, log *slog.Logger) (err error) {
 		return err
 	}
 	config.exchange = func(ctx context.Context) error { return share.run(ctx, picker) }
+	if config.caches, err = f.kv.open(config, m, log); err != nil {
+		return err
+	}
 	set := epp.NewPoolSet(epp.PoolSetOptions{
 		Picker: picker, Policy: config.policy, Log: log,
-		Pool: config.pool,
+		Pool: config.pool, KVCache: config.caches,
 	})
 	reload := newReloader(f, config, set, picker, f.parseChanged, m.Registry(), log)
 	if reload != nil {
@@ -186,6 +189,12 @@ func serveEPP(ctx context.Context, server *epp.Server, set *epp.PoolSet, config 
 	}
 	group.Go(func() error { return reload.run(around) })
 	group.Go(func() error { return config.exchange(around) })
+	if config.caches != nil {
+		group.Go(func() error {
+			defer fail() // else it would guess for ever
+			return config.caches.Run(around)
+		})
+	}
 	if config.scrape {
 		group.Go(func() error { return set.Run(around) })
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fairway-ai/fairway/epp/config"
+	"github.com/fairway-ai/fairway/epp/kvcache"
 	"github.com/fairway-ai/fairway/epp/run"
 	"github.com/fairway-ai/fairway/extproc/scan"
 	"github.com/fairway-ai/fairway/pool"
@@ -32,6 +33,8 @@ type eppConfig struct {
 	warnings     []string
 	// exchange is what goes on between replicas; it ends when its context does.
 	exchange func(context.Context) error
+	// caches are the KV caches that are followed; nil for none.
+	caches *kvcache.Set
 	// data is the EndpointPickerConfig, from where it came from, and read what it says.
 	data []byte
 	from string

@@ -36,6 +36,7 @@ type eppFlags struct {
 	experimental                      bool
 	more                              moreFlags
 	replicas                          replicaFlags
+	kv                                kvFlags
 	refreshSet                        bool // --refresh-metrics-interval was given
 	maxRecv                           int
 	maxBody                           int64
@@ -78,6 +79,7 @@ func (f *eppFlags) register(fs *pflag.FlagSet) {
 	fs.Int64Var(&f.maxBody, "max-body-bytes", extproc.DefaultMaxBodyBytes, "longest request body accepted, in bytes; longer ones are answered 413")
 	f.more.register(fs)
 	f.replicas.register(fs, &f.cluster.poolNamespace)
+	f.kv.register(fs)
 	f.log.register(fs)
 }
 
@@ -92,6 +94,7 @@ func (f *eppFlags) validate(fs *pflag.FlagSet) error {
 	errs = append(errs, f.cluster.validate(f.endpointsFile != "" || f.file != "")...)
 	errs = append(errs, f.more.validate(fs, f)...)
 	errs = append(errs, f.replicas.validate()...)
+	errs = append(errs, f.kv.validate(fs)...)
 	for name, port := range map[string]int{"grpc-port": f.grpcPort, "grpc-health-port": f.healthPort, "metrics-port": f.metricsPort} {
 		if port < 0 || port > math.MaxUint16 {
 			bad("--%s: %d is not a port; use 1 to 65535, or 0 for none", name, port)

@@ -29,6 +29,7 @@ type gatewayFlags struct {
 	experimental bool
 	logFormat    string
 	log          logs.Options
+	kv           kvFlags
 }
 
 func newGatewayCommand() *cobra.Command {
@@ -48,7 +49,7 @@ replicas serve side by side; one of them writes status.`,
   fairway gateway --kubeconfig ~/.kube/config --namespace default --insecure`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.validate(); err != nil {
+			if err := errors.Join(append(f.kv.validate(cmd.Flags()), f.validate())...); err != nil {
 				return err
 			}
 			f.log.JSON = f.logFormat == "json"
@@ -83,6 +84,7 @@ func (f *gatewayFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.TLS.Insecure, "insecure", false, "serve without TLS; for development")
 	fs.StringVar(&f.configFile, "config-file", "", "EndpointPickerConfig `file` for the pools picked for here; without one, the default policy picks")
 	fs.BoolVar(&f.experimental, experimentalFlag, false, experimentalUsage)
+	f.kv.register(fs)
 	fs.BoolVar(&o.LeaderElect, "leader-elect", true, "let one replica of several write status")
 	fs.DurationVar(&o.PickerTimeout, "picker-timeout", cluster.DefaultPickerTimeout, "longest wait for the answer of a pool's own picker")
 	fs.StringSliceVar(&o.MetadataNamespaces, "picker-metadata-namespaces", nil, "namespaces of dynamic metadata, besides envoy.lb, that pools' own pickers may set")

@@ -21,6 +21,9 @@ func (f *gatewayFlags) policy(o *cluster.Options) error {
 	o.Policy, o.Scan = c.policy, c.scan
 	o.Pool, o.Scrape = c.pool, c.scrape
 	o.Pool.Logger = o.Log
+	if o.KVCache, err = f.kv.options(c.read, f.configFile); err != nil {
+		return err
+	}
 	o.Flow, o.Shed = c.read.FlowControl, c.read.Shedder()
 	o.Follow = func(ctx context.Context, to cluster.Followed) error {
 		to.Picker.SetServedHeader(c.servedHeader)

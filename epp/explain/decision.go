@@ -25,9 +25,10 @@ type Decision struct {
 	// their part of the work: one that processes the prompt, some that encode images.
 	Prefill string   `json:"prefill,omitempty"`
 	Encode  []string `json:"encode,omitempty"`
-	// PromptTokens is the estimated prompt length; CachedTokens the part that the
-	// picked endpoint was expected to have cached.
+	// PromptTokens is the prompt's length, estimated unless TokensExact; CachedTokens
+	// the part that the picked endpoint was expected to have cached.
 	PromptTokens int64 `json:"promptTokens"`
+	TokensExact  bool  `json:"tokensExact,omitempty"`
 	CachedTokens int64 `json:"cachedTokens"`
 	// HeldSeconds is how long the request was held for its endpoint.
 	HeldSeconds float64 `json:"heldSeconds,omitempty"`

@@ -368,3 +368,21 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestExactCaches: a row says whether its engine reports, or what it holds is guessed.
+func TestExactCaches(t *testing.T) {
+	d := Decision{
+		ID: "r", Pool: "ns/p", PromptTokens: 1234, TokensExact: true, CachedTokens: 1000,
+		Columns: []Column{{Name: scheduler.ExactFact, Kind: "fact"}},
+		Rows:    []Row{{ID: "a", Rank: 1, Values: []Value{1}}, {ID: "b", Values: []Value{0}}},
+	}
+	var b strings.Builder
+	if err := Render(&b, &d); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"1,234 tokens, counted by its tokenizer, 1,000 expected", "EXACT-CACHE", "a         exact", "b         approximate"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("lacks %q:\n%s", want, b.String())
+		}
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/fairway-ai/fairway/scheduler"
 )
 
 // Render writes a decision for a person to read.
@@ -19,7 +21,11 @@ func Render(w io.Writer, d *Decision) error {
 	if d.Policy != "" {
 		fmt.Fprintf(&b, "policy   %s\n", printable(d.Policy))
 	}
-	fmt.Fprintf(&b, "prompt   %s tokens, %s expected in the cache\n", number(float64(d.PromptTokens), 0), number(float64(d.CachedTokens), 0))
+	counted := ""
+	if d.TokensExact {
+		counted = ", counted by its tokenizer"
+	}
+	fmt.Fprintf(&b, "prompt   %s tokens%s, %s expected in the cache\n", number(float64(d.PromptTokens), 0), counted, number(float64(d.CachedTokens), 0))
 	if d.HeldSeconds > 0 {
 		fmt.Fprintf(&b, "held     %s s\n", number(d.HeldSeconds, 3))
 	}
@@ -115,6 +121,10 @@ func cell(d *Decision, j int, v Value, c *Column) string {
 		return "keep"
 	case c.Kind == "verdict":
 		return "drop"
+	case c.Name == scheduler.ExactFact && v == 1:
+		return "exact"
+	case c.Name == scheduler.ExactFact:
+		return "approximate"
 	case (c.Kind == "total" || c.Kind == "price") && !candidate:
 		return "-"
 	}

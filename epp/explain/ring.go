@@ -57,8 +57,10 @@ type Input struct {
 	ID, Pool, Model string
 	Time            time.Time
 	PromptTokens    int64
-	Explanation     *scheduler.Explanation
-	Snapshot        *scheduler.Snapshot
+	// KeysKnown says that PromptTokens is exact.
+	KeysKnown   bool
+	Explanation *scheduler.Explanation
+	Snapshot    *scheduler.Snapshot
 	// Err is why no endpoint was picked.
 	Err error
 }
@@ -103,7 +105,7 @@ func (s *slot) fill(in *Input) {
 	d := &s.d
 	*d = Decision{
 		ID: in.ID, Time: in.Time, Pool: in.Pool, Model: in.Model, Policy: ex.Policy, Profile: ex.Primary,
-		PromptTokens: in.PromptTokens, CachedTokens: ex.Cached,
+		PromptTokens: in.PromptTokens, TokensExact: in.KeysKnown, CachedTokens: ex.Cached,
 		Columns: d.Columns[:0], Rows: d.Rows[:0], Encode: d.Encode[:0],
 	}
 	if len(ex.Prefill) > 0 {

@@ -46,6 +46,7 @@ type Metrics struct {
 	requests []requestVecs
 	plain    []plainMetrics // what has no client-chosen label
 	pools    *poolCollector
+	kvCache  kvCollector
 
 	heldFor *prometheus.HistogramVec
 	flowed  *prometheus.CounterVec
@@ -106,6 +107,7 @@ func New(o Options) *Metrics {
 		m.registry.MustRegister(info)
 	}
 	m.pools = newPoolCollector(m.names, m.foldFairness)
+	m.kvCache.init(m.names)
 	m.flowed = newFlowOutcomes()
 	m.heldFor = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    canonical.extension + "_flow_control_request_queue_duration_seconds",

@@ -12,6 +12,7 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/fairway-ai/fairway/epp/kvcache"
 	"github.com/fairway-ai/fairway/scheduler"
 )
 
@@ -35,6 +36,9 @@ func exercise(m *Metrics) {
 	m.StreamClosed(time.Second)
 	m.StreamEnded("OK")
 	m.Answered(503)
+	m.WatchKVCache(func() kvcache.Stats {
+		return kvcache.Stats{Pools: []kvcache.PoolStats{{Name: "ns/pool", Followed: 2, Live: 1}}}
+	})
 	l := new(scheduler.Load)
 	var f scheduler.Flight
 	f.Bind(l, 70, 100)

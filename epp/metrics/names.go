@@ -11,6 +11,7 @@ type naming struct {
 	running, ntpot                          string
 	readyEndpoints, perEndpointQueue        string
 	endpointLabel, attemptLabel             string
+	kvIndex                                 string
 	// withFlow: requests carry fairness_id and priority; withPriority: only that.
 	withFlow     bool
 	runningModel bool // the running gauge has the model only
@@ -25,7 +26,7 @@ var (
 		cachedTokens: "llm_d_epp_request_cached_tokens", running: "llm_d_epp_request_running",
 		ntpot: "llm_d_epp_request_ntpot_seconds", readyEndpoints: "llm_d_epp_ready_endpoints",
 		perEndpointQueue: "llm_d_epp_per_endpoint_queue_size", endpointLabel: "model_server_endpoint",
-		attemptLabel: "endpoint_name", withFlow: true,
+		attemptLabel: "endpoint_name", kvIndex: "llm_d_epp_kv_cache_index", withFlow: true,
 	}
 	legacy = naming{
 		request: "inference_objective_request", pool: "inference_pool", extension: "inference_extension",
@@ -34,7 +35,7 @@ var (
 		cachedTokens: "inference_objective_prompt_cached_tokens", running: "inference_objective_running_requests",
 		ntpot: "inference_objective_normalized_time_per_output_token_seconds", readyEndpoints: "inference_pool_ready_pods",
 		perEndpointQueue: "inference_pool_per_pod_queue_size", endpointLabel: "model_server_pod",
-		attemptLabel: "pod_name", runningModel: true,
+		attemptLabel: "pod_name", kvIndex: "kvcache_index", runningModel: true,
 	}
 )
 

@@ -11,6 +11,7 @@ import (
 	"github.com/fairway-ai/fairway/epp"
 	"github.com/fairway-ai/fairway/epp/config"
 	"github.com/fairway-ai/fairway/epp/explain"
+	"github.com/fairway-ai/fairway/epp/kvcache"
 	"github.com/fairway-ai/fairway/epp/metrics"
 	"github.com/fairway-ai/fairway/epp/plugin"
 	"github.com/fairway-ai/fairway/pool/file"
@@ -93,15 +94,22 @@ func Run(ctx context.Context, o Options) error {
 			return again.Policy
 		}
 	}
+	if k := KVCache(c); k != nil {
+		k.Log = o.Log
+		if pools.KVCache, err = kvcache.New(*k); err != nil {
+			return fmt.Errorf("the configuration is wrong: %w", err)
+		}
+		o.Picker.Metrics.WatchKVCache(pools.KVCache.Stats)
+	}
 	set := epp.NewPoolSet(pools)
 	o.Server.Picker, o.Server.Metrics, o.Server.Explain, o.Server.Log = picker, o.Picker.Metrics, o.Picker.Explain, o.Log
 	o.Server.ExtProc.Scan = ScanOptions(&c.Prefix, func(text string) { o.Log.Warn(text) })
-	return serve(ctx, &o, c, set, watch)
+	return serve(ctx, &o, c, set, pools.KVCache, watch)
 }
 
 // serve runs the server, and what keeps the pools up to date until its last request has
 // ended.
-func serve(ctx context.Context, o *Options, c *config.Config, set *epp.PoolSet, watch bool) error {
+func serve(ctx context.Context, o *Options, c *config.Config, set *epp.PoolSet, caches *kvcache.Set, watch bool) error {
 	if o.Endpoints != "" {
 		pools, err := file.Load(ctx, o.Endpoints)
 		if err == nil {
@@ -125,6 +133,12 @@ func serve(ctx context.Context, o *Options, c *config.Config, set *epp.PoolSet, 
 	var group errgroup.Group
 	if !c.Metrics.Disabled {
 		group.Go(func() error { return set.Run(around) })
+	}
+	if caches != nil {
+		group.Go(func() error {
+			defer fail() // else it would guess for ever
+			return caches.Run(around)
+		})
 	}
 	switch {
 	case o.Source != nil:

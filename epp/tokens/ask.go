@@ -29,12 +29,15 @@ func (e *Engine) ask(p *prompt) (answer, error) {
 	begun := e.o.Clock.Now()
 	ctx, cancel := context.WithCancel(e.life)
 	defer cancel()
-	defer e.o.Clock.AfterFunc(e.o.Timeout, cancel)()
 	want := []route{completionRender, tokenize}
 	if p.chat {
 		want[0] = chatRender
 	}
-	images := p.hasImages()
+	images, timeout := p.hasImages(), e.o.Timeout
+	if images {
+		timeout = e.o.ImagesTimeout
+	}
+	defer e.o.Clock.AfterFunc(timeout, cancel)()
 	if !p.tokenizable || images {
 		want = want[:1]
 	}

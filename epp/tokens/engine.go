@@ -113,7 +113,7 @@ func (p *prompt) tokens(a answer) (Tokens, error) {
 	if a.err != nil {
 		return Tokens{}, a.err
 	}
-	return Tokens{IDs: a.ids, Count: len(a.ids), Exact: true, Model: p.model, Salt: p.salt, Images: a.images}, nil
+	return Tokens{IDs: a.ids, Count: len(a.ids), Partial: p.partial, Exact: true, Model: p.model, Salt: p.salt, Images: a.images}, nil
 }
 
 // join returns the flight for p, a new one if there is none. A new one waits for a

@@ -39,8 +39,9 @@ type Options struct {
 	Header http.Header
 	// Budget is how long [Engine.Tokens] takes when the request does not say.
 	Budget time.Duration
-	// Timeout is how long a question may take, all endpoints together.
-	Timeout time.Duration
+	// Timeout is how long a question may take, all endpoints together, and
+	// ImagesTimeout one about a prompt with images; if that is 0, Timeout.
+	Timeout, ImagesTimeout time.Duration
 	// Concurrent is the number of questions asked at once. 8 times as many can wait,
 	// no longer than their budget.
 	Concurrent int
@@ -79,6 +80,7 @@ func (o Options) normalise() (Options, error) {
 	}
 	orDefault(&o.Budget, DefaultBudget)
 	orDefault(&o.Timeout, DefaultTimeout)
+	orDefault(&o.ImagesTimeout, o.Timeout)
 	orDefault(&o.Concurrent, DefaultConcurrent)
 	orDefault(&o.MaxRequest, DefaultMaxRequest)
 	orDefault(&o.MaxAnswer, DefaultMaxAnswer)
@@ -92,7 +94,7 @@ func (o Options) normalise() (Options, error) {
 		name  string
 		value int64
 	}{
-		{"Budget", int64(o.Budget)}, {"Timeout", int64(o.Timeout)}, {"Concurrent", int64(o.Concurrent)},
+		{"Budget", int64(o.Budget)}, {"Timeout", int64(o.Timeout)}, {"ImagesTimeout", int64(o.ImagesTimeout)}, {"Concurrent", int64(o.Concurrent)},
 		{"MaxRequest", int64(o.MaxRequest)}, {"MaxAnswer", int64(o.MaxAnswer)}, {"CacheBytes", o.CacheBytes},
 		{"MaxPending", o.MaxPending},
 		{"MaxAge", int64(o.MaxAge)}, {"RefusedAge", int64(o.RefusedAge)},

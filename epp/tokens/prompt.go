@@ -40,6 +40,8 @@ type prompt struct {
 	salt  string
 	// known are the ids if the request has them itself.
 	known []uint32
+	// partial is true if there are prompts besides the first one.
+	partial bool
 	// text is a completion's prompt.
 	text string
 	// special is false if the tokenizer must add no special tokens to text.
@@ -103,7 +105,7 @@ func (p *prompt) readText(members map[string]json.RawMessage) error {
 			return fmt.Errorf("%w: prompt is empty", ErrMalformed)
 		}
 		if c := list[0][0]; c == '"' || c == '[' {
-			raw = list[0]
+			raw, p.partial = list[0], len(list) > 1
 		}
 		members["prompt"] = raw
 	}

@@ -59,6 +59,8 @@ type Tokens struct {
 	IDs []uint32
 	// Count is the number of tokens.
 	Count int
+	// Partial is true if the request has further prompts, which are not counted.
+	Partial bool
 	// Exact is true if the ids are those that the engine will compute.
 	Exact bool
 	// Model is the model or LoRA adapter, which the KV cache's blocks are kept apart by.

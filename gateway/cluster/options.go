@@ -10,6 +10,7 @@ import (
 
 	"github.com/fairway-ai/fairway/epp"
 	"github.com/fairway-ai/fairway/epp/flowcontrol"
+	"github.com/fairway-ai/fairway/epp/kvcache"
 	"github.com/fairway-ai/fairway/epp/tracing"
 	"github.com/fairway-ai/fairway/extproc/scan"
 	"github.com/fairway-ai/fairway/pool"
@@ -68,6 +69,9 @@ type Options struct {
 	// Pool is how metrics of endpoints are read, and Scrape whether at all.
 	Pool   pool.Options
 	Scrape bool
+	// KVCache says how what endpoints' KV caches hold is followed, of the pools picked
+	// for here; nil for not at all. Log is filled in.
+	KVCache *kvcache.Options
 	// Scan are the prompt blocks that Policy wants.
 	Scan scan.Options
 	// Follow runs until its context ends and changes Policy meanwhile; nil for nothing.

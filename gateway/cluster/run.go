@@ -12,6 +12,7 @@ import (
 
 	"github.com/fairway-ai/fairway/epp"
 	"github.com/fairway-ai/fairway/epp/explain"
+	"github.com/fairway-ai/fairway/epp/kvcache"
 	"github.com/fairway-ai/fairway/epp/metrics"
 	"github.com/fairway-ai/fairway/epp/objectives"
 	share "github.com/fairway-ai/fairway/epp/replicas"
@@ -34,6 +35,7 @@ type gateway struct {
 	pickers *pickerMetrics
 	picker  *epp.Picker
 	set     *epp.PoolSet
+	caches  *kvcache.Set    // nil when KV caches are not followed
 	share   *share.Replicas // nil when replicas do not share what they do
 	server  *epp.Server
 	hooks   *hookServer
@@ -96,7 +98,10 @@ func (g *gateway) build(ctx context.Context) error {
 		return err
 	}
 	g.picker = picker
-	g.set = epp.NewPoolSet(epp.PoolSetOptions{Picker: picker, Policy: o.Policy, Pool: o.Pool, Log: o.Log})
+	if g.caches, err = g.newCaches(); err != nil {
+		return err
+	}
+	g.set = epp.NewPoolSet(epp.PoolSetOptions{Picker: picker, Policy: o.Policy, Pool: o.Pool, KVCache: g.caches, Log: o.Log})
 	g.pickers = newPickerMetrics(g.metrics.Registry())
 	g.relay = relay.New(relay.Options{MaxBodyBytes: o.MaxBodyBytes, Metrics: g.pickers, Log: o.Log})
 	g.eds = eds.New(eds.Options{})
@@ -222,6 +227,9 @@ func (g *gateway) run(ctx context.Context) error {
 		}
 		return g.set.Run(ctx)
 	})
+	if g.caches != nil {
+		keep("KV cache events", g.caches.Run)
+	}
 	if g.share != nil {
 		keep("replicas", func(ctx context.Context) error { return g.share.Run(ctx, g.picker) })
 	}

@@ -87,14 +87,14 @@ func (f *PrefixAffinity) Name() string { return f.name }
 
 // Filter implements scheduler.Filter.
 func (f *PrefixAffinity) Filter(c *scheduler.Cycle, in []int32) []int32 {
-	p, blocks := &f.params, float64(len(c.Request.Blocks))
-	if len(in) < 2 || p.AffinityThreshold == 0 || blocks == 0 {
+	p := &f.params
+	if len(in) < 2 || p.AffinityThreshold == 0 || len(c.Request.Blocks)+len(c.Request.Keys) == 0 {
 		return in
 	}
 	if p.ExplorationProbability > 0 && c.RandFloat() < p.ExplorationProbability {
 		return in
 	}
-	sticks := func(i int32) bool { return float64(c.CachedBlocks[i])/blocks >= p.AffinityThreshold }
+	sticks := func(i int32) bool { return c.CachedShare(i) >= p.AffinityThreshold }
 	sticky, other := int64(math.MaxInt64), int64(math.MaxInt64)
 	n := 0
 	for _, i := range in {

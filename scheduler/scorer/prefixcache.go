@@ -60,14 +60,13 @@ func NewPrefixCache(name string, p PrefixCacheParameters) *PrefixCache {
 
 // Score implements scheduler.Scorer.
 func (s *PrefixCache) Score(c *scheduler.Cycle, out []float32) {
-	blocks := float64(len(c.Request.Blocks))
 	w, scale := s.params.MatchLengthWeight, float64(s.params.MatchLengthScaleTokens)
 	for _, i := range c.Candidates {
 		out[i] = 0
-		if blocks == 0 || c.CachedBlocks[i] == 0 {
+		if c.CachedBlocks[i] == 0 {
 			continue
 		}
 		long := min(1, float64(c.Cached[i])/scale)
-		out[i] = float32(w*long*long + (1-w)*float64(c.CachedBlocks[i])/blocks)
+		out[i] = float32(w*long*long + (1-w)*c.CachedShare(i))
 	}
 }

@@ -168,8 +168,7 @@ func (x *Index) Live(name string) {
 	}
 }
 
-// Lost implements [kvevents.Sink]. What was known of the endpoint is forgotten;
-// guesses take its place.
+// Lost implements [kvevents.Sink]. What was known of the endpoint is forgotten.
 func (x *Index) Lost(name string) {
 	if ep := x.named(name); ep != nil {
 		ep.lose()

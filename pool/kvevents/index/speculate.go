@@ -24,17 +24,13 @@ type assumed struct {
 	ends time.Time
 }
 
-// Dispatched records that a prompt was sent to a slot. While the engine reports
-// what it holds, the prompt counts as cached for a moment, until the report is
-// there or overdue; so the next of many equal prompts sees where the first went.
-// Otherwise it is recorded as prefix.Index.Insert does.
+// Dispatched records that a prompt was sent to a slot whose engine reports what it
+// holds: it counts as cached for a moment, until the report is there or overdue; so
+// the next of many equal prompts sees where the first went. Of any other slot
+// nothing is recorded: what is guessed would outlast the first report.
 func (x *Index) Dispatched(slot int32, blocks []prefix.Block) {
 	ep := x.at(slot)
-	if ep == nil || !ep.live.Load() {
-		x.o.Prefix.Insert(slot, blocks)
-		return
-	}
-	if x.o.SpeculativeTTL < 0 {
+	if ep == nil || x.o.SpeculativeTTL < 0 || !ep.live.Load() {
 		return
 	}
 	now := x.o.Now()
@@ -43,6 +39,9 @@ func (x *Index) Dispatched(slot int32, blocks []prefix.Block) {
 	defer x.spec.mu.Unlock()
 	ep.specMu.Lock()
 	n := 0
+	if !ep.live.Load() { // lost just now: what was forgotten must not come back
+		blocks = nil
+	}
 	for _, b := range blocks {
 		if _, again := ep.spec[b.Hash]; again || !x.o.Prefix.Holds(slot, b.Hash) {
 			ep.spec[b.Hash] = ends
@@ -50,11 +49,11 @@ func (x *Index) Dispatched(slot int32, blocks []prefix.Block) {
 			n++
 		}
 	}
-	ep.specMu.Unlock()
 	if n > 0 {
 		x.stats.speculated.Add(uint64(n))
 		x.o.Prefix.Insert(slot, blocks)
 	}
+	ep.specMu.Unlock()
 	x.expire(now)
 }
 

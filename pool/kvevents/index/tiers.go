@@ -84,13 +84,33 @@ func (x *Index) Match(blocks []prefix.Block, slots int, m *Matches) {
 		if ep == nil || ep.weak.Load() == 0 {
 			continue
 		}
-		for _, b := range blocks[:m.Blocks(int32(slot))] {
-			for _, w := range x.tiers.weak {
-				if w.index.Holds(int32(slot), b.Hash) {
-					m.lost[slot] += (1 - w.weight) * float32(b.Tokens)
-					break
-				}
+		m.lost[slot] = x.lost(blocks[:m.Blocks(int32(slot))], int32(slot))
+	}
+}
+
+// lost is what lesser tiers take from blocks that a slot holds.
+func (x *Index) lost(blocks []prefix.Block, slot int32) (tokens float32) {
+	for _, b := range blocks {
+		for _, w := range x.tiers.weak {
+			if w.index.Holds(slot, b.Hash) {
+				tokens += (1 - w.weight) * float32(b.Tokens)
+				break
 			}
 		}
 	}
+	return tokens
+}
+
+// MatchOne is the weighted tokens of Match for one slot.
+func (x *Index) MatchOne(blocks []prefix.Block, slot int32) float32 {
+	tokens := x.o.Prefix.MatchOne(blocks, slot)
+	ep := x.at(slot)
+	if ep == nil || tokens == 0 || ep.weak.Load() == 0 {
+		return float32(tokens)
+	}
+	held := 0
+	for sum := int64(0); held < len(blocks) && sum < tokens; held++ {
+		sum += int64(max(0, blocks[held].Tokens))
+	}
+	return float32(tokens) - x.lost(blocks[:held], slot)
 }
