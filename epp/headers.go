@@ -23,6 +23,9 @@ const (
 	HeaderScores = "x-gateway-destination-endpoint-scores"
 	// HeaderSession is a session token: the base64 of an endpoint's ID.
 	HeaderSession = "x-session-token"
+	// HeaderPassed on a response says, as the pickers before this one say, that the
+	// request was picked for.
+	HeaderPassed = "x-went-into-resp-headers"
 	// HeaderServed is the endpoint that the gateway says served a request, for
 	// conformance tests.
 	HeaderServed = "x-conformance-test-served-endpoint"
@@ -120,9 +123,9 @@ func destinations(snap *scheduler.Snapshot, ranked []int32) string {
 	return b.String()
 }
 
-// scores lists what the picker chose by, for each ranked endpoint; of the default
-// policy that is a price, less of which is better.
-func scores(ex *scheduler.Explanation, ranked []int32) string {
+// score is what the picker chose the ranked endpoints by; of the default policy that
+// is a price, less of which is better. nil when that is not known.
+func (r *request) score(ex *scheduler.Explanation) []extproc.EndpointScore {
 	var total []float32
 	for i := range ex.Columns {
 		if ex.Columns[i].Kind == scheduler.Total && ex.Decides(&ex.Columns[i]) {
@@ -130,14 +133,23 @@ func scores(ex *scheduler.Explanation, ranked []int32) string {
 		}
 	}
 	if total == nil {
-		return ""
+		return nil
 	}
-	b := make([]byte, 0, 8*len(ranked))
-	for k, i := range ranked {
+	out := make([]extproc.EndpointScore, len(r.decision.Ranked))
+	for k, i := range r.decision.Ranked {
+		out[k] = extproc.EndpointScore{Address: r.behind(r.snap.Endpoints[i].Address), Score: float64(total[i])}
+	}
+	return out
+}
+
+// scores lists scores as the value of a header.
+func scores(list []extproc.EndpointScore) string {
+	b := make([]byte, 0, 8*len(list))
+	for k, s := range list {
 		if k > 0 {
 			b = append(b, ',')
 		}
-		b = strconv.AppendFloat(b, float64(total[i]), 'g', 6, 32)
+		b = strconv.AppendFloat(b, s.Score, 'g', 6, 32)
 	}
 	return string(b)
 }

@@ -11,7 +11,10 @@ import (
 	"github.com/fairway-ai/fairway/extproc/scan"
 )
 
-var _ extproc.Observer = (*request)(nil)
+var (
+	_ extproc.Observer   = (*request)(nil)
+	_ extproc.TokenTimer = (*request)(nil)
+)
 
 // ResponseHeaders implements extproc.Observer.
 func (r *request) ResponseHeaders(now time.Time, status int, served string) []extproc.Header {
@@ -23,8 +26,10 @@ func (r *request) ResponseHeaders(now time.Time, status int, served string) []ex
 		// No prompt was processed; how fast the refusal came teaches nothing.
 		r.prefilled(now, false)
 	}
-	var set []extproc.Header
-	set = r.stamps(set)
+	set := r.stamps(nil)
+	if r.picker.o.MarkResponses {
+		set = append(set, extproc.Header{Name: HeaderPassed, Value: "true"})
+	}
 	if r.picker.served.Load() {
 		if served == "" {
 			served = "fail: the gateway does not say which endpoint served"
@@ -74,6 +79,14 @@ func (r *request) FirstToken(now time.Time) {
 	r.span.FirstToken(now)
 }
 
+// Tokens implements extproc.TokenTimer.
+func (r *request) Tokens(now time.Time) {
+	if !r.last.IsZero() {
+		r.counts.Gap(now.Sub(r.last))
+	}
+	r.last = now
+}
+
 // prefilled counts the prompt as processed. seen says that this is the moment it
 // happened, rather than some time after.
 func (r *request) prefilled(now time.Time, seen bool) {
@@ -121,6 +134,9 @@ func (r *request) End(now time.Time, o extproc.Outcome) {
 		out.PerToken = now.Sub(r.first) / time.Duration(out.OutputTokens-1)
 	}
 	r.counts.Ended(out)
+	if o.Processing > 0 {
+		r.picker.o.Metrics.Answering(o.Processing)
+	}
 	if r.flow != "" {
 		// A generated token costs about as much as two that are read.
 		r.route.state.flow.served(now, r.sched.Priority, r.flow, float64(out.InputTokens+2*out.OutputTokens))

@@ -57,8 +57,11 @@ type Options struct {
 	Explain *explain.Ring
 	// ExplainHeader answers "x-fairway-explain: 1" with x-fairway-explanation.
 	ExplainHeader bool
-	// EmitScores sets x-gateway-destination-endpoint-scores on the request.
+	// EmitScores tells what the picked endpoints were chosen by: as dynamic metadata and
+	// as x-gateway-destination-endpoint-scores on the request.
 	EmitScores bool
+	// MarkResponses sets x-went-into-resp-headers on responses, as llm-d's picker does.
+	MarkResponses bool
 	// PoolHeader sets x-fairway-pool on requests whose pool was chosen here.
 	PoolHeader bool
 	// ServedHeader sets x-conformance-test-served-endpoint on responses: what the

@@ -204,6 +204,9 @@ func TestDestinationsAreRanked(t *testing.T) {
 	if len(pick.SetHeaders) != 1 || pick.SetHeaders[0] != (extproc.Header{Name: HeaderScores, Value: "100,100,100,100"}) {
 		t.Errorf("headers %v, want the four prices", pick.SetHeaders)
 	}
+	if len(pick.Scores) != 4 || pick.Scores[1] != (extproc.EndpointScore{Address: got[1], Score: 100}) {
+		t.Errorf("scores %v, want the four prices", pick.Scores)
+	}
 	pick.Observer.End(time.Now(), extproc.Outcome{})
 }
 

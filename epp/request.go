@@ -52,6 +52,8 @@ type request struct {
 	first  time.Time
 	waited time.Duration // how long it was held
 	scores string
+	scored []extproc.EndpointScore
+	last   time.Time // when the latest tokens passed
 	// firstTokenBy is when the client wants the first token.
 	firstTokenBy time.Time
 	// flow is the fairness id, kept for a policy that counts what flows are served.
@@ -181,7 +183,7 @@ func (r *request) schedule() error {
 		p.o.Metrics.Scheduled(p.clock.Now().Sub(start), r.sched.Model, e.ID, e.Address)
 		p.o.Metrics.Prefix(r.decision.Cached, r.sched.PromptTokens, scan.BytesPerToken)
 		if r.decision.Staged {
-			p.o.Metrics.Disaggregated(len(r.decision.Prefill) > 0, len(r.decision.Encode) > 0)
+			p.o.Metrics.Disaggregated(r.counts, r.route.scheduler.Policy().Name(), len(r.decision.Prefill) > 0, len(r.decision.Encode) > 0)
 		}
 	} else {
 		p.o.Metrics.Unscheduled(p.clock.Now().Sub(start), r.sched.Model)
@@ -190,7 +192,8 @@ func (r *request) schedule() error {
 		return err
 	}
 	if err == nil && p.o.EmitScores {
-		r.scores = scores(ex, r.decision.Ranked)
+		r.scored = r.score(ex)
+		r.scores = scores(r.scored)
 	}
 	if p.o.Explain != nil {
 		p.o.Explain.Record(&r.record, explain.Input{
@@ -327,7 +330,7 @@ func (r *request) answer(req *extproc.Request) extproc.Pick {
 	}
 	pick.SetHeaders = r.stageHeaders(pick.SetHeaders)
 	if r.scores != "" {
-		pick.SetHeaders = with(pick.SetHeaders, HeaderScores, r.scores)
+		pick.SetHeaders, pick.Scores = with(pick.SetHeaders, HeaderScores, r.scores), r.scored
 	}
 	if tp := r.span.TraceParent(); tp != "" {
 		pick.SetHeaders = with(pick.SetHeaders, tracing.HeaderTraceParent, tp)
@@ -450,9 +453,9 @@ func (r *request) recycle(now time.Time) {
 	if cap(r.keys) > maxKeptBlocks {
 		r.keys = nil
 	}
-	r.received, r.bound, r.first, r.waitsAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	r.received, r.bound, r.first, r.last, r.waitsAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	r.record, r.span = explain.Ref{}, tracing.Span{}
-	r.status, r.waited, r.scores, r.asked, r.announced = 0, 0, "", "", false
+	r.status, r.waited, r.scores, r.scored, r.asked, r.announced = 0, 0, "", nil, "", false
 	r.picker.requests.Put(r)
 }
 

@@ -144,6 +144,7 @@ var errNotCached = &extproc.Rejection{
 func onlyIfAvailable(prefer string) bool {
 	for p := range strings.SplitSeq(prefer, ",") {
 		p, _, _ = strings.Cut(p, ";")
+		p, _, _ = strings.Cut(p, "=")
 		if strings.EqualFold(strings.TrimSpace(p), "if-available") {
 			return true
 		}

@@ -113,7 +113,7 @@ func TestPrefillElsewhere(t *testing.T) {
 	again.Observer.End(now, extproc.Outcome{})
 	drained(t, es)
 	for _, decision := range []string{"encode-prefill-decode", "encode-decode"} {
-		if want := `llm_d_epp_disagg_decision_total{decision_type="` + decision + `"} 1`; !strings.Contains(scrape(m), want) {
+		if want := `llm_d_epp_disagg_decision_total{decision_type="` + decision + `",model_name="m",plugin_name="disagg-profile-handler",plugin_type="disagg-profile-handler"} 1`; !strings.Contains(scrape(m), want) {
 			t.Errorf("no line %s", want)
 		}
 	}

@@ -1,6 +1,8 @@
 package extproc
 
 import (
+	"encoding/binary"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -62,6 +64,11 @@ func (e *encoder) uint(num int, v uint64) {
 	e.varint(v)
 }
 
+func (e *encoder) double(num int, v float64) {
+	e.tag(num, wireFixed64)
+	e.b = binary.LittleEndian.AppendUint64(e.b, math.Float64bits(v))
+}
+
 func (e *encoder) string(num int, s string) {
 	e.tag(num, wireBytes)
 	e.varint(uint64(len(s)))
@@ -105,6 +112,8 @@ type mutation struct {
 	remove []string
 	// destinations, when not empty, is told as dynamic metadata too.
 	destinations string
+	// scores go with them.
+	scores []EndpointScore
 	// metadata is further dynamic metadata, an encoded google.protobuf.Struct.
 	metadata        []byte
 	clearRouteCache bool
@@ -140,7 +149,7 @@ func (e *encoder) tail(m *mutation) {
 	if m.destinations != "" || len(m.metadata) > 0 {
 		metadata := e.open(8)
 		if m.destinations != "" {
-			e.destinationMetadata(m.destinations)
+			e.destinationMetadata(m.destinations, m.scores)
 		}
 		e.b = append(e.b, m.metadata...) // its fields are this message's
 		e.close(metadata)
@@ -174,8 +183,8 @@ func (e *encoder) setHeader(h Header) {
 }
 
 // destinationMetadata encodes the field {"envoy.lb": {DestinationHeader: destinations}}
-// of a Struct.
-func (e *encoder) destinationMetadata(destinations string) {
+// of a Struct, with a struct of numbers by address where there are scores.
+func (e *encoder) destinationMetadata(destinations string, scores []EndpointScore) {
 	entry := e.open(1)
 	e.string(1, metadataNamespace)
 	value := e.open(2)
@@ -186,6 +195,28 @@ func (e *encoder) destinationMetadata(destinations string) {
 	e.string(3, destinations)
 	e.close(str)
 	e.close(inner)
+	if len(scores) > 0 {
+		e.scores(scores)
+	}
+	e.close(st)
+	e.close(value)
+	e.close(entry)
+}
+
+// scores encodes the field {scoresKey: {address: score}} of a Struct.
+func (e *encoder) scores(scores []EndpointScore) {
+	entry := e.open(1)
+	e.string(1, scoresKey)
+	value := e.open(2)
+	st := e.open(5)
+	for _, s := range scores {
+		one := e.open(1)
+		e.string(1, s.Address)
+		number := e.open(2)
+		e.double(2, s.Score)
+		e.close(number)
+		e.close(one)
+	}
 	e.close(st)
 	e.close(value)
 	e.close(entry)

@@ -38,6 +38,7 @@ func TestEncode(t *testing.T) {
 			set:             []Header{{"a", v}, {"b", "\xff\x00"}},
 			remove:          []string{"c", v},
 			destinations:    v + "d",
+			scores:          []EndpointScore{{v + "d", 0.75}, {"e", -3}},
 			clearRouteCache: true,
 			metadata:        more,
 		}
@@ -45,7 +46,9 @@ func TestEncode(t *testing.T) {
 			HeaderMutation:  &extprocv3.HeaderMutation{SetHeaders: options("a", v, "b", "\xff\x00"), RemoveHeaders: []string{"c", v}},
 			ClearRouteCache: true,
 		}
-		metadata, err := structpb.NewStruct(map[string]any{"envoy.lb": map[string]any{DestinationHeader: v + "d"}, "more": v})
+		metadata, err := structpb.NewStruct(map[string]any{
+			"envoy.lb": map[string]any{DestinationHeader: v + "d", scoresKey: map[string]any{v + "d": 0.75, "e": -3}}, "more": v,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -86,7 +86,7 @@ func (e *encoder) metadata(m *mutation, c *Change) {
 	if m.destinations != "" || len(m.metadata)+len(c.Metadata) > 0 {
 		metadata := e.open(8)
 		if m.destinations != "" {
-			e.destinationMetadata(m.destinations)
+			e.destinationMetadata(m.destinations, m.scores)
 		}
 		e.b = append(e.b, c.Metadata...)
 		e.b = append(e.b, m.metadata...)

@@ -88,6 +88,7 @@ type fakeObserver struct {
 	status int
 	served string
 	first  int
+	tokens int // parts with tokens
 	ends   int
 	out    Outcome
 	done   chan struct{}
@@ -116,6 +117,14 @@ func (o *fakeObserver) ResponseHeaders(_ time.Time, status int, served string) [
 func (o *fakeObserver) FirstToken(time.Time) {
 	o.check("FirstToken")
 	o.first++
+}
+
+func (o *fakeObserver) Tokens(time.Time) {
+	o.check("Tokens")
+	if o.first == 0 {
+		o.t.Error("tokens before the first one")
+	}
+	o.tokens++
 }
 
 func (o *fakeObserver) End(_ time.Time, out Outcome) {

@@ -13,6 +13,7 @@ const (
 	PoolMetadata = "x-fairway-pool"
 
 	metadataNamespace = "envoy.lb"
+	scoresKey         = "x-gateway-destination-endpoint-scores"
 	servedKey         = "x-gateway-destination-endpoint-served"
 	subsetNamespace   = "envoy.lb.subset_hint"
 	subsetKey         = "x-gateway-destination-endpoint-subset"

@@ -92,6 +92,9 @@ func (r *Request) Hold(d time.Duration) error {
 type Pick struct {
 	// Destinations is "ip:port[,ip:port…]", best first.
 	Destinations string
+	// Scores are what the endpoints were chosen by, told as dynamic metadata with
+	// Destinations; none tells nothing.
+	Scores []EndpointScore
 	// SetHeaders are set on the request to the model server, overwriting;
 	// RemoveHeaders are removed from it.
 	SetHeaders    []Header
@@ -118,6 +121,12 @@ type Pick struct {
 	Exchange Exchange
 }
 
+// EndpointScore is what an endpoint, "ip:port", was chosen by.
+type EndpointScore struct {
+	Address string
+	Score   float64
+}
+
 // Header is a header name (lower case) and value.
 type Header struct{ Name, Value string }
 
@@ -141,6 +150,12 @@ type HeaderReader interface {
 	ReadHeaders(get func(name string) string)
 }
 
+// TokenTimer is an Observer that wants to know when each part of a streamed response
+// with tokens passed. It is told of the first, after FirstToken, and of all others.
+type TokenTimer interface {
+	Tokens(now time.Time)
+}
+
 // BodySkipper is an Observer that may not want the response's body, which Envoy then
 // need not send. It is asked after ResponseHeaders.
 type BodySkipper interface {
@@ -158,6 +173,9 @@ type Outcome struct {
 	ResponseBytes int64
 	// Usage is what the model server reported; Usage.Known tells whether it did.
 	Usage observe.Usage
+	// Processing is how long a streamed response's messages took here, one after the
+	// other; of any other response, the time from its headers to its end.
+	Processing time.Duration
 	// Streamed is true for a server-sent-event response.
 	Streamed bool
 	// Chunks counts a streamed response's events that carried tokens.

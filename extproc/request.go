@@ -300,7 +300,7 @@ func (st *stream) pick(body *scan.Result, ended bool) error {
 	e, buf := st.encode()
 	if k == kindRequestTrailers {
 		// Headers cannot be changed any more, only the metadata counts.
-		e.trailers(k, &mutation{destinations: st.change.destinations, metadata: st.change.metadata})
+		e.trailers(k, &mutation{destinations: st.change.destinations, scores: st.change.scores, metadata: st.change.metadata})
 	} else {
 		e.common(k, &st.change)
 	}
@@ -350,7 +350,7 @@ func (st *stream) applyPick(p *Pick) error {
 		if !settable(h) {
 			return errors.New("the picker's destinations hold a line break")
 		}
-		c.destinations = p.Destinations
+		c.destinations, c.scores = p.Destinations, p.Scores
 		c.set = append(c.set, h)
 	}
 	for _, h := range p.SetHeaders {

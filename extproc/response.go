@@ -3,6 +3,7 @@ package extproc
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/mem"
 
@@ -22,6 +23,10 @@ type responseState struct {
 	skipped    bool // the observer does not want the body
 	firstToken bool
 	bytes      int64
+	// headersAt is when the headers came; processing is the time that its messages
+	// took so far.
+	headersAt  time.Time
+	processing time.Duration
 	// set are the picker's headers for the response.
 	set []Header
 	// length is what content-length says when lengthKnown; kept for foreign pickers.
@@ -35,6 +40,7 @@ func (st *stream) responseHeaders() error {
 		return protocolError("a second response headers message")
 	}
 	r.seen = true
+	r.headersAt = st.srv.opts.Now()
 	if st.request.phase == phaseBody {
 		// A filter or the proxy itself answered before the request was complete:
 		// there is nothing to pick for any more.
@@ -60,6 +66,7 @@ func (st *stream) responseHeaders() error {
 	err = st.proceed(kindResponseHeaders, &st.change)
 	st.change.reset()
 	st.headers.reset()
+	r.processing += st.srv.opts.Now().Sub(r.headersAt)
 	if st.in.endOfStream {
 		st.endResponse()
 	}
@@ -116,6 +123,7 @@ func (st *stream) responseBody() error {
 	if r.ended {
 		return protocolError("a response body after its end")
 	}
+	began := st.srv.opts.Now()
 	r.sawBody = true
 	r.bytes += int64(st.in.payload.n)
 	// The answer goes first: nobody should wait for our accounting, unless it is told.
@@ -131,6 +139,7 @@ func (st *stream) responseBody() error {
 		err = st.proceed(kindResponseBody, &mutation{})
 		st.observeBody()
 	}
+	r.processing += st.srv.opts.Now().Sub(began)
 	if st.in.endOfStream {
 		st.endResponse()
 	}
@@ -142,7 +151,10 @@ func (st *stream) observeBody() {
 	if st.observer == nil || r.skipped || st.in.payload.n == 0 {
 		return
 	}
-	first := r.watch == nil || !r.streamed
+	first, before := r.watch == nil || !r.streamed, int64(0)
+	if r.watch != nil {
+		before = r.watch.Chunks()
+	}
 	if r.watch != nil {
 		_ = st.in.pieces(st.in.payload, func(b mem.Buffer, lo, hi int) error {
 			if r.watch.Write(b.ReadOnlyData()[lo:hi]) && r.streamed {
@@ -154,6 +166,11 @@ func (st *stream) observeBody() {
 	if first && !r.firstToken {
 		r.firstToken = true
 		st.observer.FirstToken(st.srv.opts.Now())
+	}
+	if r.streamed && r.watch != nil && r.watch.Chunks() > before {
+		if o, ok := st.observer.(TokenTimer); ok {
+			o.Tokens(st.srv.opts.Now())
+		}
 	}
 }
 

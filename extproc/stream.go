@@ -163,13 +163,17 @@ func (st *stream) end(complete bool) {
 	}
 	st.observer = nil
 	r := &st.response
-	out := Outcome{Status: r.status, Complete: complete, ResponseBytes: r.bytes, Streamed: r.streamed}
+	now := st.srv.opts.Now()
+	out := Outcome{Status: r.status, Complete: complete, ResponseBytes: r.bytes, Streamed: r.streamed, Processing: r.processing}
+	if !r.streamed && !r.headersAt.IsZero() {
+		out.Processing = now.Sub(r.headersAt)
+	}
 	if r.watch != nil {
 		out.Usage, out.Chunks = r.watch.Usage(), r.watch.Chunks()
 		// Many clients leave at the last event and do not wait for the end.
 		out.Complete = complete || r.streamed && r.watch.Done()
 	}
-	o.End(st.srv.opts.Now(), out)
+	o.End(now, out)
 }
 
 // close ends what is still open and gives everything back.

@@ -66,8 +66,11 @@ func TestBuffered(t *testing.T) {
 	wantEmpty(t, c.ask(respBody(usage, true)), "response_body:{}")
 	out := o.wait()
 	c.finish()
-	if o.status != 200 || o.served != "10.0.0.2:8000" || o.first != 1 {
-		t.Errorf("observer saw status %d, served %q, %d first tokens", o.status, o.served, o.first)
+	if o.status != 200 || o.served != "10.0.0.2:8000" || o.first != 1 || o.tokens != 2 {
+		t.Errorf("observer saw status %d, served %q, %d first tokens, %d parts with tokens", o.status, o.served, o.first, o.tokens)
+	}
+	if out.Processing <= 0 {
+		t.Error("the response took no time")
 	}
 	if !out.Complete || out.Status != 200 || !out.Streamed || out.Chunks != 2 || out.ResponseBytes != int64(2*len(event)+len(usage)) {
 		t.Errorf("outcome %+v", out)
@@ -97,7 +100,7 @@ func TestNotStreamedResponse(t *testing.T) {
 		c.ask(respBody(`"completion_tokens":2}}`, false))
 		c.ask(respTrailers())
 		out := o.wait()
-		if o.first != 1 || out.Streamed || out.Chunks != 0 || !out.Complete || out.Usage.Known != (len(kv) == 4) {
+		if o.first != 1 || o.tokens != 0 || out.Processing <= 0 || out.Streamed || out.Chunks != 0 || !out.Complete || out.Usage.Known != (len(kv) == 4) {
 			t.Errorf("%v: %d first tokens, outcome %+v", kv, o.first, out)
 		}
 		c.finish()

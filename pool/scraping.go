@@ -216,6 +216,9 @@ func (p *Pool) reachableLocked(m *member, log *slog.Logger) {
 // failed takes in a scrape without a result.
 func (p *Pool) failed(m *member, h *health, err error, reach reachability, log *slog.Logger) {
 	h.failures++
+	if p.o.Unread != nil {
+		p.o.Unread()
+	}
 	if reach == refused {
 		h.refused++
 	} else {

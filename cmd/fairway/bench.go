@@ -42,6 +42,7 @@ type replayOptions struct {
 	index             string
 	staleness         time.Duration
 	policies          string
+	policyFiles       []string
 	seeds             int
 	mixed             bool
 	json              bool
@@ -67,10 +68,15 @@ Generated workloads, with --generate:
 ` + workload.Describe(),
 		Example: `  fairway bench replay --trace trace.jsonl --speed 2.5 --kv-blocks 596
   fairway bench replay --generate agents --policy default,sticky --plot agents.svg
+  fairway bench replay --trace trace.jsonl --policy-config epp-config.yaml
   fairway bench replay --generate agents --policy default --replicas 4 --staleness 50ms`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+			policies, err := o.chosen(cmd.Flags().Changed("policy"), cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			return o.run(cmd.Context(), policies, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
@@ -84,6 +90,7 @@ Generated workloads, with --generate:
 	f.StringVar(&o.index, "index", string(replay.Exact), "the router's view of the caches: exact or approximate")
 	f.DurationVar(&o.staleness, "metrics-staleness", 50*time.Millisecond, "period of metric scrapes")
 	f.StringVar(&o.policies, "policy", "all", "comma-separated policies: all, or any of "+policyNames())
+	f.StringArrayVar(&o.policyFiles, "policy-config", nil, "EndpointPickerConfig `file` whose filters, scorers and picker to compare, with the default policy unless --policy names others; may be repeated")
 	f.IntVar(&o.seeds, "seeds", 1, "replay with this many seeds and average")
 	f.IntVar(&o.replicas, "replicas", 1, "compare one replica of the router with this many that share what they do, and with as many that do not")
 	f.DurationVar(&o.delay, "staleness", 50*time.Millisecond, "how long after a decision the other replicas know of it")
@@ -103,11 +110,7 @@ func policyNames() string {
 	return strings.Join(names, ", ")
 }
 
-func (o *replayOptions) run(ctx context.Context, out, errOut io.Writer) error {
-	policies, err := replay.Find(o.policies)
-	if err != nil {
-		return fmt.Errorf("--policy: %w", err)
-	}
+func (o *replayOptions) run(ctx context.Context, policies []replay.Policy, out, errOut io.Writer) error {
 	if err := o.validate(); err != nil {
 		return err
 	}

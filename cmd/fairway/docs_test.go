@@ -22,20 +22,34 @@ func TestMetricsAreDocumented(t *testing.T) {
 	doc := readDoc(t, "../../docs/metrics.md")
 	for line := range strings.Lines(readDoc(t, "../../epp/metrics/testdata/names-legacy.txt")) {
 		name := strings.Fields(line)[0]
-		if !strings.Contains(doc, "`"+strings.TrimPrefix(name, "llm_d_epp_")+"`") {
+		ending := strings.TrimPrefix(strings.TrimPrefix(name, "llm_d_epp_"), "llm_d_router_epp_")
+		if !strings.Contains(doc, "`"+ending+"`") {
 			t.Errorf("docs/metrics.md lacks %s", name)
 		}
 	}
 }
 
-// TestPluginTypesAreDocumented holds docs/llm-d.md to what the loader says of each
-// type it names.
+// typesIn are the plugin types in the first cells of a page's tables.
+func typesIn(doc string) []string {
+	typ := regexp.MustCompile("`([a-z0-9]+(?:-[a-z0-9]+)+|by-label|tokenizer)`")
+	var out []string
+	for line := range strings.Lines(doc) {
+		if cells := strings.Split(line, "|"); len(cells) > 2 {
+			for _, m := range typ.FindAllStringSubmatch(cells[1], -1) {
+				out = append(out, m[1])
+			}
+		}
+	}
+	return out
+}
+
+// TestPluginTypesAreDocumented holds docs/llm-d-plugins.md to what the loader says of
+// each type it names.
 func TestPluginTypesAreDocumented(t *testing.T) {
-	doc := readDoc(t, "../../docs/llm-d.md")
-	_, doc, _ = strings.Cut(doc, "### Available")
-	available, doc, _ := strings.Cut(doc, "### Refused")
-	refused, _, _ := strings.Cut(doc, "\nA type in neither list")
-	typ := regexp.MustCompile("`([a-z0-9]+(?:-[a-z0-9]+)+|tokenizer)`")
+	available, refused, found := strings.Cut(readDoc(t, "../../docs/llm-d-plugins.md"), "\n## Refused")
+	if !found {
+		t.Fatal("docs/llm-d-plugins.md has no section of refused types")
+	}
 	load := func(name string) string {
 		_, _, err := config.Options{Experimental: true}.Load([]byte("plugins: [{type: " + name + "}]"))
 		if err == nil {
@@ -43,26 +57,18 @@ func TestPluginTypesAreDocumented(t *testing.T) {
 		}
 		return err.Error()
 	}
-	seen := 0
-	for _, m := range typ.FindAllStringSubmatch(available, -1) {
-		seen++
-		if err := load(m[1]); strings.Contains(err, "plugins[0].type") {
-			t.Errorf("%s is said to be available: %s", m[1], err)
+	can, cannot := typesIn(available), typesIn(refused)
+	for _, typ := range can {
+		if err := load(typ); strings.Contains(err, "plugins[0].type") {
+			t.Errorf("%s is said to be available: %s", typ, err)
 		}
 	}
-	for line := range strings.Lines(refused) {
-		cells := strings.Split(line, "|") // the first one has the types
-		if len(cells) < 3 {
-			continue
-		}
-		for _, m := range typ.FindAllStringSubmatch(cells[1], -1) {
-			seen++
-			if err := load(m[1]); !strings.Contains(err, "is not available in Fairway") {
-				t.Errorf("%s is said to be refused: %q", m[1], err)
-			}
+	for _, typ := range cannot {
+		if err := load(typ); !strings.Contains(err, "is not available in Fairway") {
+			t.Errorf("%s is said to be refused: %q", typ, err)
 		}
 	}
-	if seen < 80 {
-		t.Errorf("found only %d types in docs/llm-d.md", seen)
+	if seen := len(can) + len(cannot); seen < 85 {
+		t.Errorf("found only %d types in docs/llm-d-plugins.md", seen)
 	}
 }

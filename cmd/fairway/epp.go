@@ -41,14 +41,17 @@ plugin in the EndpointPickerConfig.`,
   fairway epp --all-pools --service-name fairway-epp
   fairway epp --endpoint-selector app=llama --endpoint-target-ports 8000
   fairway epp -f fairway.yaml --secure-serving=false`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args: strayArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.validate(cmd.Flags()); err != nil {
 				return err
 			}
 			log, err := f.log.logger(cmd.ErrOrStderr())
 			if err != nil {
 				return err
+			}
+			if len(args) > 0 {
+				log.Warn("arguments that belong to no flag are ignored: write --flag=value", "arguments", args)
 			}
 			useLogger(log)
 			return runEPP(cmd.Context(), &f, log)
@@ -88,8 +91,10 @@ func runEPP(ctx context.Context, f *eppFlags, log *slog.Logger) (err error) {
 	}
 	m := metrics.New(metrics.Options{
 		PoolInterval: f.more.poolMetrics, NoStreams: !f.more.streamMetrics,
+		BareNames: f.cluster.single() && f.cluster.used(), FairnessIDs: f.more.fairnessLimit(),
 		Legacy: f.legacyMetrics, Commit: commit(), BuildRef: version, Process: true,
 	})
+	config.pool.Unread = m.Unread
 	ring := explain.NewRing(0)
 	tracer, err := f.tracer(ctx, log)
 	if err != nil {
@@ -111,7 +116,7 @@ func runEPP(ctx context.Context, f *eppFlags, log *slog.Logger) (err error) {
 	picking := epp.Options{
 		Priority: known.Priority, Rewrite: known.Rewrite, Flow: config.read.FlowControl, Shed: config.read.Shedder(),
 		Hold: true, MaxHold: f.maxHold, Metrics: m, Explain: ring, ExplainHeader: f.explainHeader,
-		EmitScores: f.emitScores, ServedHeader: config.servedHeader, IgnoreSubset: f.ignoreSubset,
+		EmitScores: f.emitScores, MarkResponses: true, ServedHeader: config.servedHeader, IgnoreSubset: f.ignoreSubset,
 		Tracer: tracer, Log: log,
 	}
 	share.into(&picking)
@@ -250,7 +255,7 @@ func (f *eppFlags) serverOptions(c *eppConfig, p *epp.Picker, m *metrics.Metrics
 		GRPCAddr: listenAddr(f.grpcPort), TLS: tc, UnixSocket: f.grpcUDS,
 		HealthAddr: listenAddr(f.healthPort), HealthOnGRPC: f.healthChecking,
 		MetricsAddr: listenAddr(f.metricsPort), Pprof: f.pprof,
-		MaxRecvMsgSize: f.maxRecv, DrainTimeout: f.drainTimeout, Metrics: m, Explain: ring, Log: log,
+		MaxRecvMsgSize: int(f.maxRecv), DrainTimeout: f.drainTimeout, Metrics: m, Explain: ring, Log: log,
 	}
 }
 

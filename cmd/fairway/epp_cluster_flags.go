@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -112,7 +113,9 @@ func (c *clusterFlags) scope() (kube.Scope, error) {
 			if p < 1 || p > 65535 {
 				return s, fmt.Errorf("--endpoint-target-ports: %d is no port", p)
 			}
-			s.Selector.Ports = append(s.Selector.Ports, int32(p))
+			if port := int32(p); !slices.Contains(s.Selector.Ports, port) {
+				s.Selector.Ports = append(s.Selector.Ports, port)
+			}
 		}
 	case len(c.pools) > 0:
 		for _, p := range c.pools {

@@ -121,6 +121,9 @@ func (f *eppFlags) parsePolicy(data []byte, from string) (*eppConfig, error) {
 	if err := source.Source.Validate(); err != nil {
 		return nil, fmt.Errorf("%s: metrics: %w", from, err)
 	}
+	if f.refreshSet && f.refreshInterval < minRefresh {
+		c.warnings = append(c.warnings, fmt.Sprintf("--refresh-metrics-interval: %v is too short: %v is used", f.refreshInterval, minRefresh))
+	}
 	if c.pool, err = f.poolOptions(&source); err != nil {
 		return nil, fmt.Errorf("%s: %w", from, err)
 	}
@@ -158,11 +161,11 @@ func (f *eppFlags) poolOptions(m *config.Metrics) (pool.Options, error) {
 	if d := o.Interval; d > 0 && !f.refreshSet {
 		o.Interval = max(d, minRefresh)
 	} else {
-		o.Interval = f.refreshInterval
+		o.Interval = max(f.refreshInterval, minRefresh)
 	}
 	o.Staleness = f.staleness
 	return o, err
 }
 
-// minRefresh is the shortest --refresh-metrics-interval.
+// minRefresh is the shortest --refresh-metrics-interval; what is less counts as that.
 const minRefresh = 50 * time.Millisecond

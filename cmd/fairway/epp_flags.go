@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/fairway-ai/fairway/epp"
@@ -38,7 +39,7 @@ type eppFlags struct {
 	replicas                          replicaFlags
 	kv                                kvFlags
 	refreshSet                        bool // --refresh-metrics-interval was given
-	maxRecv                           int
+	maxRecv                           sizeFlag
 	maxBody                           int64
 	log                               logFlags
 }
@@ -66,16 +67,16 @@ func (f *eppFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.metricsAuth, "metrics-endpoint-auth", false, "ask the cluster (TokenReview, SubjectAccessReview) who may read --metrics-port, but for /healthz and /readyz")
 	fs.BoolVar(&f.pprof, "enable-pprof", false, "serve /debug/pprof on --metrics-port")
 	fs.BoolVar(&f.tracing, "tracing", false, "send OpenTelemetry spans where OTEL_EXPORTER_OTLP_ENDPOINT says")
-	fs.BoolVar(&f.legacyMetrics, "enable-legacy-metrics", false, "also export the inference_objective_*, inference_pool_* and inference_extension_* metrics")
-	fs.DurationVar(&f.refreshInterval, "refresh-metrics-interval", 100*time.Millisecond, "time between two readings of a busy endpoint's metrics, at least 50ms; idle ones are read less often")
+	fs.BoolVar(&f.legacyMetrics, "enable-legacy-metrics", false, "also export metrics under the names that they had before llm-d 0.10 and in the Gateway API Inference Extension")
+	fs.DurationVar(&f.refreshInterval, "refresh-metrics-interval", 100*time.Millisecond, "time between two readings of a busy endpoint's metrics; less than 50ms counts as that; idle ones are read less often")
 	fs.DurationVar(&f.staleness, "metrics-staleness-threshold", 2*time.Second, "age at which an endpoint's metrics no longer count")
 	fs.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second, "longest wait for requests under way at the end")
 	fs.DurationVar(&f.maxHold, "max-hold", epp.DefaultMaxHold, "longest time a request is held for a busy endpoint (default policy only); must not exceed the gateway's max_message_timeout")
-	fs.BoolVar(&f.emitScores, "emit-endpoint-scores", false, "set x-gateway-destination-endpoint-scores on requests")
+	fs.BoolVar(&f.emitScores, "emit-endpoint-scores", false, "tell what the picker chose by: as dynamic metadata, and as x-gateway-destination-endpoint-scores on requests")
 	fs.BoolVar(&f.explainHeader, "explain-header", false, "answer x-fairway-explain: 1 with x-fairway-explanation")
 	fs.BoolVar(&f.ignoreSubset, "disable-endpoint-subset-filter", false, "ignore the subset of endpoints that the gateway allows")
 	fs.BoolVar(&f.experimental, experimentalFlag, false, experimentalUsage)
-	fs.IntVar(&f.maxRecv, "grpc-max-recv-msg-size", 0, "longest gRPC message accepted, in bytes; 0 follows --max-body-bytes")
+	fs.Var(&f.maxRecv, "grpc-max-recv-msg-size", "longest gRPC message accepted, in bytes or as in 10MiB; 0 follows --max-body-bytes")
 	fs.Int64Var(&f.maxBody, "max-body-bytes", extproc.DefaultMaxBodyBytes, "longest request body accepted, in bytes; longer ones are answered 413")
 	f.more.register(fs)
 	f.replicas.register(fs, &f.cluster.poolNamespace)
@@ -84,7 +85,9 @@ func (f *eppFlags) register(fs *pflag.FlagSet) {
 }
 
 // options say what the configuration may use.
-func (f *eppFlags) options() config.Options { return config.Options{Experimental: f.experimental} }
+func (f *eppFlags) options() config.Options {
+	return config.Options{Experimental: f.experimental, Gates: f.more.gates}
+}
 
 // validate reports everything that is wrong with the flags.
 func (f *eppFlags) validate(fs *pflag.FlagSet) error {
@@ -115,8 +118,8 @@ func (f *eppFlags) validate(fs *pflag.FlagSet) error {
 	if f.certReload && f.certPath == "" {
 		bad("--enable-cert-reload: needs --cert-path")
 	}
-	if f.refreshInterval < minRefresh {
-		bad("--refresh-metrics-interval: %v is too short; use %v or more", f.refreshInterval, minRefresh)
+	if f.refreshInterval <= 0 {
+		bad("--refresh-metrics-interval: %v must be longer than 0", f.refreshInterval)
 	}
 	for name, d := range map[string]time.Duration{"metrics-staleness-threshold": f.staleness, "max-hold": f.maxHold} {
 		if d <= 0 {
@@ -129,10 +132,18 @@ func (f *eppFlags) validate(fs *pflag.FlagSet) error {
 	if f.maxBody <= 0 || f.maxBody > 1<<30 {
 		bad("--max-body-bytes: %d must be 1 to %d", f.maxBody, 1<<30)
 	}
-	if f.maxRecv < 0 {
-		bad("--grpc-max-recv-msg-size: %d must not be negative", f.maxRecv)
-	}
 	return errors.Join(errs...)
+}
+
+// strayArgs accepts what Helm charts of other pickers leave behind where they write the
+// value of a switch on its own: it is of no flag then.
+func strayArgs(cmd *cobra.Command, args []string) error {
+	for _, a := range args {
+		if a != "" && a != "true" && a != "false" {
+			return cobra.NoArgs(cmd, []string{a})
+		}
+	}
+	return nil
 }
 
 func listenAddr(port int) string {

@@ -15,13 +15,20 @@ import (
 	"github.com/fairway-ai/fairway/epp"
 	"github.com/fairway-ai/fairway/epp/config"
 	"github.com/fairway-ai/fairway/epp/kubeauth"
+	"github.com/fairway-ai/fairway/epp/metrics"
 )
 
 // moreFlags are flags of llm-d's that few need.
 type moreFlags struct {
 	poolMetrics   time.Duration
 	streamMetrics bool
-	maxSend       int
+	maxSend       sizeFlag
+	// fairnessIDs is how many fairness ids metrics tell apart.
+	fairnessIDs int
+	// gates are feature gates besides those of the configuration.
+	gates []string
+	// stateStaleness has no effect: what is kept of a request ends with its stream.
+	stateStaleness time.Duration
 
 	metricsCertDir, metricsClientCA string
 	tlsMin                          string
@@ -53,7 +60,11 @@ const (
 func (m *moreFlags) register(fs *pflag.FlagSet) {
 	fs.DurationVar(&m.poolMetrics, "refresh-prometheus-metrics-interval", 0, "time for which the figures of pools and endpoints on /metrics stay as they were shown; 0 finds out anew for each scrape")
 	fs.BoolVar(&m.streamMetrics, "enable-grpc-stream-metrics", true, "export metrics of ext_proc streams")
-	fs.IntVar(&m.maxSend, "grpc-max-send-msg-size", 0, "longest gRPC message sent, in bytes; 0 for no bound but gRPC's own")
+	fs.Var(&m.maxSend, "grpc-max-send-msg-size", "longest gRPC message sent, in bytes or as in 10MiB; 0 for no bound but gRPC's own")
+	fs.IntVar(&m.fairnessIDs, "fairness-id-metric-label-limit", metrics.MaxLabelValues, "how many fairness ids metrics tell apart, at most; further ones count as other")
+	fs.StringSliceVar(&m.gates, "feature-gates", nil, "feature gates, as in flowControl=true; they win over those of the configuration")
+	fs.DurationVar(&m.stateStaleness, "plugin-state-staleness-threshold", 0, "accepted for llm-d's sake")
+	_ = fs.MarkHidden("plugin-state-staleness-threshold") // the flag was registered above
 	fs.StringVar(&m.metricsCertDir, "metrics-cert-dir", "", "directory of tls.crt and tls.key to serve --metrics-port with TLS; read again when they change")
 	fs.StringVar(&m.metricsClientCA, "metrics-client-ca-file", "", "PEM file of authorities that clients of --metrics-port must have a certificate of; needs --metrics-cert-dir")
 	fs.StringVar(&m.tlsMin, "tls-min-version", "VersionTLS12", "least TLS version of --grpc-port and --metrics-port, VersionTLS12 or VersionTLS13")
@@ -91,8 +102,8 @@ func (m *moreFlags) validate(fs *pflag.FlagSet, f *eppFlags) []error {
 	if m.poolMetrics < 0 {
 		bad("--refresh-prometheus-metrics-interval: %v must not be negative", m.poolMetrics)
 	}
-	if m.maxSend < 0 {
-		bad("--grpc-max-send-msg-size: %d must not be negative", m.maxSend)
+	if m.fairnessIDs < 0 || m.fairnessIDs > metrics.MaxLabelValues {
+		bad("--fairness-id-metric-label-limit: %d must be 0 to %d", m.fairnessIDs, metrics.MaxLabelValues)
 	}
 	if m.metricsClientCA != "" && m.metricsCertDir == "" {
 		bad("--metrics-client-ca-file: needs --metrics-cert-dir: clients have certificates only with TLS")
@@ -101,6 +112,9 @@ func (m *moreFlags) validate(fs *pflag.FlagSet, f *eppFlags) []error {
 		if set && f.metricsPort == 0 {
 			bad("--%s: is of no use with --metrics-port=0", name)
 		}
+	}
+	if m.tlsMin == "" {
+		m.tlsMin = "VersionTLS12"
 	}
 	version, err := epp.MinTLSVersion(m.tlsMin)
 	if err != nil {
@@ -118,6 +132,14 @@ func (m *moreFlags) validate(fs *pflag.FlagSet, f *eppFlags) []error {
 	return errs
 }
 
+// fairnessLimit is --fairness-id-metric-label-limit as metrics want it.
+func (m *moreFlags) fairnessLimit() int {
+	if m.fairnessIDs == 0 {
+		return -1
+	}
+	return m.fairnessIDs
+}
+
 // limit sets what the flags say of TLS. They were validated.
 func (m *moreFlags) limit(c *tls.Config) (err error) {
 	if c == nil || m.tlsMin == "" {
@@ -132,7 +154,7 @@ func (m *moreFlags) limit(c *tls.Config) (err error) {
 // serveMetrics says how the metrics port is served: with which TLS, and who may read
 // it. cluster is where the endpoints come from, nil for a file.
 func (m *moreFlags) serveMetrics(o *epp.ServerOptions, auth bool, cluster *rest.Config, kubeconfig string, log *slog.Logger) error {
-	o.MaxSendMsgSize = m.maxSend
+	o.MaxSendMsgSize = int(m.maxSend)
 	if m.metricsCertDir != "" {
 		c, err := epp.FileTLS(m.metricsCertDir, true, log)
 		if err != nil {
@@ -182,7 +204,8 @@ func (m *moreFlags) metrics(c *config.Metrics, warn func(string)) {
 		if c.Engines.DefaultEngine == "" {
 			c.Engines.DefaultEngine = flagEngine
 			c.Engines.EngineConfigs = append(c.Engines.EngineConfigs[:len(c.Engines.EngineConfigs):len(c.Engines.EngineConfigs)], config.EngineConfig{
-				Name: flagEngine, QueuedRequestsSpec: m.queued, RunningRequestsSpec: m.running, KVUsageSpec: m.kvUsage, LoRASpec: m.lora, CacheInfoSpec: m.cacheInfo,
+				Name: flagEngine, QueuedRequestsSpec: unquoted(m.queued), RunningRequestsSpec: unquoted(m.running),
+				KVUsageSpec: unquoted(m.kvUsage), LoRASpec: unquoted(m.lora), CacheInfoSpec: unquoted(m.cacheInfo),
 			})
 		} else {
 			warn("the flags that name metrics are ignored: the configuration names a defaultEngine")
@@ -192,7 +215,7 @@ func (m *moreFlags) metrics(c *config.Metrics, warn func(string)) {
 		c.Source.Port = m.pagePort
 	}
 	if m.given[flagPagePath] {
-		c.Source.Path = m.pagePath
+		c.Source.Path = unquoted(m.pagePath)
 	}
 	if m.given[flagPageScheme] {
 		c.Source.Scheme = m.pageScheme
@@ -200,6 +223,15 @@ func (m *moreFlags) metrics(c *config.Metrics, warn func(string)) {
 	if m.given[flagPageInsecure] {
 		c.Source.InsecureSkipVerify = m.pageInsecure
 	}
+}
+
+// unquoted is a value without the quotes that charts write around it and no shell
+// takes off.
+func unquoted(s string) string {
+	if n := len(s); n >= 2 && s[0] == '"' && s[n-1] == '"' {
+		return s[1 : n-1]
+	}
+	return s
 }
 
 // podName is the name of this process's pod, "" outside of a cluster.

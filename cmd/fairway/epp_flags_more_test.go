@@ -28,17 +28,17 @@ import (
 
 func TestMoreFlagsValidate(t *testing.T) {
 	for args, want := range map[string]string{
-		"--tls-min-version=VersionTLS10":                                                              "--tls-min-version: \"VersionTLS10\" must be VersionTLS12 or VersionTLS13",
-		"--tls-cipher-suites=TLS_RSA_WITH_RC4_128_SHA":                                                "--tls-cipher-suites: TLS_RSA_WITH_RC4_128_SHA is not secure",
-		"--tls-min-version=VersionTLS13 --tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256":    "which --tls-min-version=VersionTLS13 excludes",
-		"--secure-serving=false --tls-min-version=VersionTLS13":                                       "are of no use with --secure-serving=false",
-		"--metrics-client-ca-file=x":                                                                  "needs --metrics-cert-dir",
-		"--metrics-cert-dir=x --metrics-port=0":                                                       "--metrics-cert-dir: is of no use with --metrics-port=0",
-		"--metrics-endpoint-auth --metrics-port=0":                                                    "--metrics-endpoint-auth: is of no use with --metrics-port=0",
-		"--grpc-max-send-msg-size=-1":                                                                 "must not be negative",
-		"--refresh-prometheus-metrics-interval=-1s":                                                   "must not be negative",
-		"--tls-min-version=VersionTLS13 --metrics-endpoint-auth=false --enable-grpc-stream-metrics":   "",
-		"--grpc-max-send-msg-size=9 --refresh-prometheus-metrics-interval=5s --metrics-cert-dir=some": "",
+		"--tls-min-version=VersionTLS10":                                                                 "--tls-min-version: \"VersionTLS10\" must be VersionTLS12 or VersionTLS13",
+		"--tls-cipher-suites=TLS_RSA_WITH_RC4_128_SHA":                                                   "--tls-cipher-suites: TLS_RSA_WITH_RC4_128_SHA is not secure",
+		"--tls-min-version=VersionTLS13 --tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256":       "which --tls-min-version=VersionTLS13 excludes",
+		"--secure-serving=false --tls-min-version=VersionTLS13":                                          "are of no use with --secure-serving=false",
+		"--metrics-client-ca-file=x":                                                                     "needs --metrics-cert-dir",
+		"--metrics-cert-dir=x --metrics-port=0":                                                          "--metrics-cert-dir: is of no use with --metrics-port=0",
+		"--metrics-endpoint-auth --metrics-port=0":                                                       "--metrics-endpoint-auth: is of no use with --metrics-port=0",
+		"--fairness-id-metric-label-limit=1001":                                                          "must be 0 to 1000",
+		"--refresh-prometheus-metrics-interval=-1s":                                                      "must not be negative",
+		"--tls-min-version=VersionTLS13 --metrics-endpoint-auth=false --enable-grpc-stream-metrics":      "",
+		"--grpc-max-send-msg-size=25MB --refresh-prometheus-metrics-interval=5s --metrics-cert-dir=some": "",
 	} {
 		var f eppFlags
 		fs := pflag.NewFlagSet("epp", pflag.ContinueOnError)

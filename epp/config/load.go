@@ -54,6 +54,8 @@ type loader struct {
 type Options struct {
 	// Experimental allows the types that may still change.
 	Experimental bool
+	// Gates are feature gates that win over those of the file, such as "flowControl=true".
+	Gates []string
 	// Plugins are types besides those that are built in.
 	Plugins []plugins.Type
 }
@@ -89,6 +91,9 @@ func (o Options) load(data []byte) (*loader, error) {
 	l.config.Metrics.Source = defaultMetricsSource()
 	if err := l.parse(data); err != nil {
 		return nil, err
+	}
+	if l.root == nil && len(o.Gates) > 0 {
+		l.root = mapping(1)
 	}
 	if l.root != nil {
 		l.aliases()

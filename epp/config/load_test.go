@@ -209,3 +209,24 @@ func TestWarnings(t *testing.T) {
 		t.Errorf("prefix %+v", c.Prefix)
 	}
 }
+
+// TestGates: gates from outside win over the file's, and need none.
+func TestGates(t *testing.T) {
+	for _, tt := range []struct {
+		file, gate string
+		on         bool
+	}{
+		{"", "flowControl", true},
+		{"", "flowControl=false", false},
+		{"featureGates: [flowControl]", "flowControl=false", false},
+		{"featureGates: [flowControl=false]", "flowControl=true", true},
+	} {
+		c, _, err := Options{Gates: []string{tt.gate}}.Load([]byte(tt.file))
+		if err != nil || (c.FlowControl != nil) != tt.on {
+			t.Errorf("%q with %s: %v, flow control %v", tt.file, tt.gate, err, c != nil && c.FlowControl != nil)
+		}
+	}
+	if _, _, err := (Options{Gates: []string{"flowContrl"}}).Load(nil); err == nil || !strings.Contains(err.Error(), "--feature-gates") {
+		t.Errorf("an unknown gate: %v", err)
+	}
+}

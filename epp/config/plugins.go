@@ -51,9 +51,7 @@ func schedulingPlugins() registry {
 		filter.UtilizationType: with(kindFilter, filter.UtilizationParameters{}, func(n string, p filter.UtilizationParameters) any {
 			return filter.NewUtilization(n, p)
 		}),
-		filter.PrefixAffinityType: with(kindFilter, filter.DefaultPrefixAffinityParameters(), func(n string, p filter.PrefixAffinityParameters) any {
-			return filter.NewPrefixAffinity(n, p)
-		}),
+		filter.PrefixAffinityType: {kind: kindFilter, build: buildPrefixAffinity},
 		filter.SessionAffinityType: later(kindFilter, session.Parameters{}, func(l *loader, p *plugin, params session.Parameters) any {
 			return filter.NewSessionAffinity(p.name, l.session(p, params))
 		}),

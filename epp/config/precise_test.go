@@ -102,6 +102,8 @@ func TestTokens(t *testing.T) {
 		{"{estimate: {image: {mode: static}}}", Tokens{}},
 		{"{estimate: {}, modelName: m}", Tokens{}},
 		{"{vllm: null, udsTokenizerConfig: null}", Tokens{}},
+		{"{udsTokenizerConfig: {socketFile: /s}, modelName: m}", render("", "", 5*s, 30*s)},
+		{"{udsTokenizerConfig: {socketFile: /s}, vllm: {}}", render(local, "", 5*s, 30*s)},
 		{"{modelName: m}", render(local, "m", 5*s, 30*s)},
 		{"{modelName: m, backend: vllm}", render(local, "m", 5*s, 30*s)},
 		{"{modelName: m, backend: estimate}", Tokens{}},
@@ -212,7 +214,6 @@ func TestPreciseErrors(t *testing.T) {
 		{"plugins: [{type: mm-embeddings-cache-scorer, parameters: {producerName: x}}]", `parameters.producerName: no entry of plugins is named "x"`},
 		{"plugins: [{type: token-producer}, {type: mm-embeddings-cache-scorer, parameters: {producerName: token-producer}}]", `"token-producer" is a token-producer: must name an mm-embeddings-cache-producer`},
 		{producer("{vllm: {}, estimate: {}}"), "estimate: excludes vllm"},
-		{producer("{udsTokenizerConfig: {socketFile: /s}}"), "udsTokenizerConfig: is not available in Fairway: a tokenizer behind a Unix socket is not spoken to"},
 		{"plugins: [{type: token-producer}, {type: tokenizer, parameters: {modelName: m}}]", `there is a token-producer already, "token-producer"`},
 	} {
 		_, _, err := Load([]byte(tc.text))

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -18,8 +19,11 @@ func (l *loader) featureGates() {
 	known := []string{gateFlowControl, "haPopulateNonLeaderDatastore", "dataLayer", "prepareDataPlugins", "enableLegacyMetrics"}
 	list := child(l.root, "featureGates")
 next:
-	for i, gate := range l.spec.FeatureGates {
+	for i, gate := range slices.Concat(l.spec.FeatureGates, l.options.Gates) {
 		path, n := fmt.Sprintf("featureGates[%d]", i), item(list, i)
+		if i >= len(l.spec.FeatureGates) {
+			path = "--feature-gates"
+		}
 		name, value, set := strings.Cut(gate, "=")
 		if set && value != "true" && value != "false" {
 			l.fail(n, path, "is %s: must be a name, or name=true or name=false", clip(gate))

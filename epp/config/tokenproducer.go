@@ -143,11 +143,16 @@ func (t tokenProducer) tokens() Tokens {
 func buildTokenProducer(d *decoder, p *plugin, params *yaml.Node) any {
 	before := len(d.errs)
 	t := decodeParams(d, p, params, tokenProducer{})
-	if n := present(params, "udsTokenizerConfig"); n != nil {
-		d.fail(n, p.path+".parameters.udsTokenizerConfig", "is not available in Fairway: a tokenizer behind a Unix socket is not spoken to; write vllm: {url: …} of a server with vLLM's render routes, or vllm: {endpointDiscovery: {}} to ask the pool's endpoints")
-	}
 	if len(d.errs) > before {
 		return nil
+	}
+	if n := present(params, "udsTokenizerConfig"); n != nil {
+		d.warn(n, p.path+".parameters.udsTokenizerConfig", "is deprecated, and the tokenizer behind the socket is not spoken to: the pool's endpoints are asked; write vllm: {endpointDiscovery: {}}, or vllm: {url: …} of a server with vLLM's render routes")
+		if t.VLLM == nil && present(params, "estimate") == nil {
+			// The name was the tokenizer's; the endpoints know the request's model.
+			t.VLLM, t.ModelName = &vllmRender{EndpointDiscovery: &renderDiscovery{}}, ""
+		}
+		t.UDSTokenizerConfig = nil
 	}
 	if n := present(params, "estimate"); n != nil {
 		if t.VLLM != nil {

@@ -1,5 +1,6 @@
 // Package metrics is what the endpoint picker tells Prometheus: llm-d's metric
-// names (subsystem llm_d_epp) and, when asked, those of the Gateway API Inference
+// names (subsystem llm_d_epp) and, when asked, those that it had before
+// (llm_d_router_epp, llm_d_inference_scheduler) and those of the Gateway API Inference
 // Extension before it (inference_objective, inference_pool, inference_extension).
 //
 // Counters of one kind of request are resolved once and kept, so that counting a

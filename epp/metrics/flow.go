@@ -105,5 +105,5 @@ func newFlowOutcomes() *prometheus.CounterVec {
 
 // FlowOutcome counts what became of a request at its pool's queue.
 func (m *Metrics) FlowOutcome(pool string, r *Request, outcome string) {
-	m.flowed.WithLabelValues(outcome, r.priority, pool).Inc()
+	m.flowed.WithLabelValues(outcome, r.priority, bareName(pool, m.bare)).Inc()
 }

@@ -37,6 +37,9 @@ func (c *kvCollector) init(names []naming) {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	for _, n := range names {
+		if n.kvIndex == "" {
+			continue
+		}
 		c.index = append(c.index, kvIndexDescs{
 			admissions: desc(n.kvIndex+"_admissions_total", "Engines' blocks that were reported as stored."),
 			evictions:  desc(n.kvIndex+"_evictions_total", "Engines' blocks that were reported as removed."),

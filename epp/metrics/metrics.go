@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 	"sync"
@@ -13,10 +14,17 @@ import (
 
 // Options configure [New].
 type Options struct {
-	// Legacy adds the metric families of the Gateway API Inference Extension.
+	// Legacy adds the names of the Gateway API Inference Extension, and those that llm-d
+	// had before 0.10.
 	Legacy bool
 	// Commit and BuildRef describe the build, for the info metric.
 	Commit, BuildRef string
+	// BareNames leaves the namespace out of pools' and endpoints' names, as llm-d does,
+	// whose picker serves one pool.
+	BareNames bool
+	// FairnessIDs is how many fairness ids are told apart, at most; 0 means
+	// [MaxLabelValues], and less than 0 none.
+	FairnessIDs int
 	// PoolInterval is how long the figures of pools and endpoints that were shown last
 	// are shown again; 0 means that each scrape finds out anew.
 	PoolInterval time.Duration
@@ -47,6 +55,7 @@ type Metrics struct {
 	plain    []plainMetrics // what has no client-chosen label
 	pools    *poolCollector
 	kvCache  kvCollector
+	bare     bool
 
 	heldFor *prometheus.HistogramVec
 	flowed  *prometheus.CounterVec
@@ -71,30 +80,35 @@ type kind struct {
 }
 
 // values is a bounded set of label values.
-type values map[string]struct{}
+type values struct {
+	most int
+	seen map[string]struct{}
+}
+
+func newValues(most int) values { return values{most, map[string]struct{}{}} }
 
 // fold returns v, or "other" when v is one too many.
 func (s values) fold(v string) string {
-	if _, ok := s[v]; ok {
+	if _, ok := s.seen[v]; ok {
 		return v
 	}
-	if len(s) >= MaxLabelValues {
+	if len(s.seen) >= s.most {
 		return Other
 	}
-	s[v] = struct{}{}
+	s.seen[v] = struct{}{}
 	return v
 }
 
 // New returns metrics in a registry of their own.
 func New(o Options) *Metrics {
 	m := &Metrics{
-		registry: prometheus.NewRegistry(),
-		names:    []naming{canonical},
-		models:   values{}, fairness: values{},
-		kinds: map[kind]*Request{}, attempts: map[attempt]attemptCounters{}, rewrites: values{},
+		registry: prometheus.NewRegistry(), bare: o.BareNames,
+		names:  []naming{canonical},
+		models: newValues(MaxLabelValues), fairness: newValues(cmp.Or(o.FairnessIDs, MaxLabelValues)),
+		kinds: map[kind]*Request{}, attempts: map[attempt]attemptCounters{}, rewrites: newValues(MaxLabelValues),
 	}
 	if o.Legacy {
-		m.names = append(m.names, legacy)
+		m.names = append(m.names, between, legacy)
 	}
 	for _, n := range m.names {
 		m.requests = append(m.requests, newRequestVecs(m.registry, n))
@@ -106,7 +120,7 @@ func New(o Options) *Metrics {
 		info.Set(1)
 		m.registry.MustRegister(info)
 	}
-	m.pools = newPoolCollector(m.names, m.foldFairness)
+	m.pools = newPoolCollector(m.names, o.BareNames, m.foldFairness)
 	m.kvCache.init(m.names)
 	m.flowed = newFlowOutcomes()
 	m.heldFor = prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -119,7 +133,7 @@ func New(o Options) *Metrics {
 	})
 	m.streamTime = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: canonical.extension + "_extproc_stream_duration_seconds", Help: "How long ext_proc streams were open.",
-		Buckets: durationBuckets,
+		Buckets: streamBuckets,
 	})
 	m.streamTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: canonical.extension + "_extproc_streams_total", Help: "Ended ext_proc streams by gRPC status code.",
@@ -172,13 +186,22 @@ const (
 
 // Held counts a request that was held for its endpoint.
 func (m *Metrics) Held(pool string, r *Request, outcome string, d time.Duration) {
-	m.heldFor.WithLabelValues(r.kind.fairness, r.priority, outcome, pool, r.kind.model, r.kind.target).Observe(d.Seconds())
+	m.heldFor.WithLabelValues(r.kind.fairness, r.priority, outcome, bareName(pool, m.bare), r.kind.model, r.kind.target).Observe(d.Seconds())
 }
 
 // Processed counts the time from a request's arrival to its pick.
 func (m *Metrics) Processed(d time.Duration) {
 	for i := range m.plain {
 		if h := m.plain[i].processing; h != nil {
+			h.Observe(d.Seconds())
+		}
+	}
+}
+
+// Answering counts the time that a response took here.
+func (m *Metrics) Answering(d time.Duration) {
+	for i := range m.plain {
+		if h := m.plain[i].responses; h != nil {
 			h.Observe(d.Seconds())
 		}
 	}

@@ -21,6 +21,7 @@ func exercise(m *Metrics) {
 	r := m.Request("llama", "llama", "default-flow", 0)
 	r.Started(1000)
 	r.FirstToken(time.Second, true)
+	r.Gap(20 * time.Millisecond)
 	r.Failed("ModelServerError")
 	r.Ended(Outcome{
 		Duration: 3 * time.Second, Responded: true, ResponseBytes: 10, UsageKnown: true,
@@ -32,6 +33,9 @@ func exercise(m *Metrics) {
 	m.Rewritten("split", "llama", "llama-v1")
 	m.Held("ns/pool", r, HeldDispatched, time.Second)
 	m.Processed(time.Second)
+	m.Answering(time.Second)
+	m.Disaggregated(r, "split", true, false)
+	m.Unread()
 	m.StreamOpened()
 	m.StreamClosed(time.Second)
 	m.StreamEnded("OK")
@@ -212,6 +216,23 @@ func TestLabelsAreBounded(t *testing.T) {
 	}
 	if len(m.kinds) > MaxRequestKinds+1 {
 		t.Errorf("%d combinations kept, want at most %d", len(m.kinds), MaxRequestKinds+1)
+	}
+}
+
+// TestFairnessIDs: fewer fairness ids are told apart when that is wanted, or none, and
+// names go without their namespace.
+func TestFairnessIDs(t *testing.T) {
+	for limit, want := range map[int]int{0: 3, 2: 3, -1: 1} { // "other" is one more
+		m := New(Options{FairnessIDs: limit, BareNames: true})
+		for i := range 3 {
+			m.Request("m", "m", fmt.Sprint("flow-", i), 0).Started(1)
+		}
+		if got := count(t, m, "llm_d_epp_request_total"); got != want {
+			t.Errorf("limit %d: %d series, want %d", limit, got, want)
+		}
+		exercise(m)
+		series(t, m, "llm_d_epp_per_endpoint_queue_size", map[string]string{"name": "pool", "model_server_endpoint": "pod-0"})
+		series(t, m, "llm_d_epp_flow_control_request_queue_duration_seconds", map[string]string{"inference_pool": "pool"})
 	}
 }
 

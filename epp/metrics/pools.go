@@ -3,6 +3,7 @@ package metrics
 import (
 	"iter"
 	"math"
+	"strings"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,6 +36,7 @@ type poolCollector struct {
 	held   *prometheus.Desc
 	flow   flowDescs
 	fold   func(fairness string) string
+	bare   bool // names go without their namespace
 	flying *prometheus.Desc
 	tokens *prometheus.Desc
 }
@@ -44,14 +46,14 @@ type poolDescs struct {
 	ready, perEndpoint, index                       *prometheus.Desc
 }
 
-func newPoolCollector(names []naming, fold func(string) string) *poolCollector {
+func newPoolCollector(names []naming, bare bool, fold func(string) string) *poolCollector {
 	c := &poolCollector{
 		held: prometheus.NewDesc(canonical.extension+"_flow_control_queue_size", "Requests held for their endpoint, and with flow control those that wait for their pool.",
 			flowLabels, prometheus.Labels{"model_name": "", "target_model_name": ""}),
-		flow: newFlowDescs(), fold: fold,
+		flow: newFlowDescs(), fold: fold, bare: bare,
 	}
 	endpoint := []string{"endpoint_name", "namespace"}
-	constant := prometheus.Labels{"producer_name": "fairway", "fairness_id": "", "priority": ""}
+	constant := prometheus.Labels{"producer_name": "inflight-load-producer", "fairness_id": "", "priority": ""}
 	c.flying = prometheus.NewDesc(canonical.extension+"_inflight_requests", "Requests in flight on the endpoint.", endpoint, constant)
 	c.tokens = prometheus.NewDesc(canonical.extension+"_inflight_tokens", "Uncached prompt tokens in flight on the endpoint that have not produced a first token.", endpoint, constant)
 	for _, n := range names {
@@ -66,7 +68,7 @@ func newPoolCollector(names []naming, fold func(string) string) *poolCollector {
 			perEndpoint: gauge(n.perEndpointQueue, "Requests waiting in the endpoint.", n.endpointLabel),
 			index:       prometheus.NewDesc(n.extension+"_prefix_indexer_size", "Entries in the prefix indexes.", nil, n.pluginLabels()),
 		}
-		if n.withFlow {
+		if n.full {
 			d.kvDev = gauge(n.pool+"_std_dev_kv_cache_utilization", "Standard deviation of the used share of the endpoints' KV caches.")
 			d.queueDev = gauge(n.pool+"_std_dev_queue_size", "Standard deviation of the number of requests waiting in the endpoints.")
 			d.runningDev = gauge(n.pool+"_std_dev_running_requests", "Standard deviation of the number of requests running in the endpoints.")
@@ -108,7 +110,7 @@ func (c *poolCollector) Collect(out chan<- prometheus.Metric) {
 	stale := -1
 	seen := map[string]bool{} // an endpoint shows once, in however many pools it is
 	for v := range *source {
-		s := v.Snapshot
+		s, pool := v.Snapshot, bareName(v.Name, c.bare)
 		var kv, queue, running stats
 		ready := 0
 		for i := range s.Endpoints {
@@ -120,7 +122,7 @@ func (c *poolCollector) Collect(out chan<- prometheus.Metric) {
 			queue.add(float64(m.Waiting))
 			running.add(float64(m.Running))
 			for _, d := range c.sets {
-				gauge(d.perEndpoint, float64(m.Waiting), v.Name, e.ID)
+				gauge(d.perEndpoint, float64(m.Waiting), pool, bareName(e.ID, c.bare))
 			}
 			if seen[e.ID] {
 				continue
@@ -132,19 +134,19 @@ func (c *poolCollector) Collect(out chan<- prometheus.Metric) {
 			gauge(c.tokens, float64(l.Backlog), name, namespace)
 		}
 		for _, d := range c.sets {
-			gauge(d.kv, kv.mean(), v.Name)
-			gauge(d.queue, queue.mean(), v.Name)
-			gauge(d.running, running.mean(), v.Name)
-			gauge(d.ready, float64(ready), v.Name)
+			gauge(d.kv, kv.mean(), pool)
+			gauge(d.queue, queue.mean(), pool)
+			gauge(d.running, running.mean(), pool)
+			gauge(d.ready, float64(ready), pool)
 			if d.kvDev != nil {
-				gauge(d.kvDev, kv.deviation(), v.Name)
-				gauge(d.queueDev, queue.deviation(), v.Name)
-				gauge(d.runningDev, running.deviation(), v.Name)
+				gauge(d.kvDev, kv.deviation(), pool)
+				gauge(d.queueDev, queue.deviation(), pool)
+				gauge(d.runningDev, running.deviation(), pool)
 			}
 		}
-		gauge(c.held, float64(v.Held), v.Name, "", "")
+		gauge(c.held, float64(v.Held), pool, "", "")
 		if v.Flow != nil {
-			c.collectFlow(gauge, v.Name, v.Flow, &stale)
+			c.collectFlow(gauge, pool, v.Flow, &stale)
 		}
 		if v.Index != nil && !indexes[v.Index] {
 			indexes[v.Index] = true
@@ -157,6 +159,14 @@ func (c *poolCollector) Collect(out chan<- prometheus.Metric) {
 	if stale >= 0 {
 		gauge(c.flow.stale, float64(stale))
 	}
+}
+
+// bareName is "namespace/name" without the namespace when bare is set.
+func bareName(id string, bare bool) string {
+	if _, name, ok := strings.Cut(id, "/"); ok && bare {
+		return name
+	}
+	return id
 }
 
 // stats is a running mean and deviation (of the population).

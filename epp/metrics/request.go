@@ -14,39 +14,42 @@ type requestVecs struct {
 	total, failed                           *prometheus.CounterVec
 	duration, requestSize, responseSize     *prometheus.HistogramVec
 	inputTokens, outputTokens, cachedTokens *prometheus.HistogramVec
-	ntpot, ttft, tpot                       *prometheus.HistogramVec
+	ntpot                                   *prometheus.HistogramVec
+	ttft, tpot                              *prometheus.HistogramVec // nil unless timed
+	gap                                     *prometheus.HistogramVec // nil unless full
 	running                                 *prometheus.GaugeVec
 }
 
 func newRequestVecs(reg *prometheus.Registry, n naming) requestVecs {
-	histogram := func(name, help string, buckets []float64, more ...string) *prometheus.HistogramVec {
-		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, n.requestLabels(more...))
+	histogram := func(name, help string, buckets []float64, labels []string) *prometheus.HistogramVec {
+		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
 		reg.MustRegister(v)
 		return v
 	}
-	counter := func(name, help string, more ...string) *prometheus.CounterVec {
-		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, n.requestLabels(more...))
+	counter := func(name, help string, labels []string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 		reg.MustRegister(v)
 		return v
-	}
-	runningLabels := n.requestLabels()
-	if n.runningModel {
-		runningLabels = []string{"model_name"}
 	}
 	v := requestVecs{
 		naming:       n,
-		total:        counter(n.request+"_total", "Requests received."),
-		failed:       counter(n.request+"_error_total", "Requests that failed, by reason.", "error_code"),
-		duration:     histogram(n.request+"_duration_seconds", "Time from a request's arrival to the end of its response.", durationBuckets),
-		requestSize:  histogram(n.requestSize, "Length of request bodies in bytes.", sizeBuckets),
-		responseSize: histogram(n.responseSize, "Length of response bodies in bytes.", responseBuckets),
-		inputTokens:  histogram(n.inputTokens, "Prompt tokens, as the model server counts them.", inputBuckets),
-		outputTokens: histogram(n.outputTokens, "Generated tokens, as the model server counts them.", outputBuckets),
-		cachedTokens: histogram(n.cachedTokens, "Prompt tokens that the model server found in its cache.", inputBuckets),
-		ntpot:        histogram(n.ntpot, "Request duration per generated token.", perTokenBuckets),
-		ttft:         histogram(n.request+"_ttft_seconds", "Time from a request's arrival to its first token, or to the first byte of an answer that is not streamed.", durationBuckets, "streaming"),
-		tpot:         histogram(n.request+"_streaming_tpot_seconds", "Time per generated token after the first, of streamed responses.", perTokenBuckets),
-		running:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: n.running, Help: "Requests under way."}, runningLabels),
+		total:        counter(n.request+"_total", "Requests received.", n.totalLabels),
+		failed:       counter(n.request+"_error_total", "Requests that failed, by reason.", plus(n.failedLabels, "error_code")),
+		duration:     histogram(n.request+"_duration_seconds", "Time from a request's arrival to the end of its response.", durationBuckets, n.labels),
+		requestSize:  histogram(n.requestSize, "Length of request bodies in bytes.", sizeBuckets, n.labels),
+		responseSize: histogram(n.responseSize, "Length of response bodies in bytes.", responseBuckets, n.labels),
+		inputTokens:  histogram(n.inputTokens, "Prompt tokens, as the model server counts them.", inputBuckets, n.labels),
+		outputTokens: histogram(n.outputTokens, "Generated tokens, as the model server counts them.", outputBuckets, n.labels),
+		cachedTokens: histogram(n.cachedTokens, "Prompt tokens that the model server found in its cache.", inputBuckets, n.labels),
+		ntpot:        histogram(n.ntpot, "Request duration per generated token.", perTokenBuckets, n.ntpotLabels),
+		running:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: n.running, Help: "Requests under way."}, n.runningLabels),
+	}
+	if n.timed {
+		v.ttft = histogram(n.request+"_ttft_seconds", "Time from a request's arrival to its first token, or to the first byte of an answer that is not streamed.", durationBuckets, plus(n.labels, "streaming"))
+		v.tpot = histogram(n.request+"_streaming_tpot_seconds", "Time per generated token after the first, of streamed responses.", tpotBuckets, n.labels)
+	}
+	if n.full {
+		v.gap = histogram(n.request+"_streaming_itl_seconds", "Time between two parts of a streamed response that carry tokens.", gapBuckets, n.labels)
 	}
 	reg.MustRegister(v.running)
 	return v
@@ -65,8 +68,9 @@ type requestSet struct {
 	failed                                  *prometheus.CounterVec
 	duration, requestSize, responseSize     prometheus.Observer
 	inputTokens, outputTokens, cachedTokens prometheus.Observer
-	ntpot, tpot                             prometheus.Observer
-	ttft                                    [2]prometheus.Observer // not streamed, streamed
+	ntpot                                   prometheus.Observer
+	tpot, gap                               prometheus.Observer    // nil where the naming has none
+	ttft                                    [2]prometheus.Observer // not streamed, streamed; nil as well
 	running                                 prometheus.Gauge
 }
 
@@ -105,31 +109,32 @@ func label(s string) string {
 
 func (m *Metrics) newRequest(k kind) *Request {
 	r := &Request{kind: k, priority: strconv.Itoa(k.priority)}
-	for _, v := range m.requests {
-		l := []string{k.model, k.target}
-		if v.naming.withFlow {
-			l = append(l, k.fairness)
-		}
-		l = append(l, r.priority)
-		plus := func(s string) []string { return append(l[:len(l):len(l)], s) }
-		running := l
-		if v.naming.runningModel {
-			running = l[:1]
-		}
-		r.sets = append(r.sets, requestSet{
-			total:        v.total.WithLabelValues(l...),
-			failed:       v.failed.MustCurryWith(curry(v.naming.requestLabels(), l)),
+	for i := range m.requests {
+		v := &m.requests[i]
+		n := &v.naming
+		l := k.values(n.labels)
+		set := requestSet{
+			total:        v.total.WithLabelValues(k.values(n.totalLabels)...),
+			failed:       v.failed.MustCurryWith(curry(n.failedLabels, k.values(n.failedLabels))),
 			duration:     v.duration.WithLabelValues(l...),
 			requestSize:  v.requestSize.WithLabelValues(l...),
 			responseSize: v.responseSize.WithLabelValues(l...),
 			inputTokens:  v.inputTokens.WithLabelValues(l...),
 			outputTokens: v.outputTokens.WithLabelValues(l...),
 			cachedTokens: v.cachedTokens.WithLabelValues(l...),
-			ntpot:        v.ntpot.WithLabelValues(l...),
-			tpot:         v.tpot.WithLabelValues(l...),
-			ttft:         [2]prometheus.Observer{v.ttft.WithLabelValues(plus("false")...), v.ttft.WithLabelValues(plus("true")...)},
-			running:      v.running.WithLabelValues(running...),
-		})
+			ntpot:        v.ntpot.WithLabelValues(k.values(n.ntpotLabels)...),
+			running:      v.running.WithLabelValues(k.values(n.runningLabels)...),
+		}
+		if v.ttft != nil {
+			set.ttft = [2]prometheus.Observer{
+				v.ttft.WithLabelValues(k.values(n.labels, "false")...), v.ttft.WithLabelValues(k.values(n.labels, "true")...),
+			}
+			set.tpot = v.tpot.WithLabelValues(l...)
+		}
+		if v.gap != nil {
+			set.gap = v.gap.WithLabelValues(l...)
+		}
+		r.sets = append(r.sets, set)
 	}
 	return r
 }
@@ -166,7 +171,18 @@ func (r *Request) FirstToken(d time.Duration, streamed bool) {
 		k = 1
 	}
 	for i := range r.sets {
-		r.sets[i].ttft[k].Observe(d.Seconds())
+		if o := r.sets[i].ttft[k]; o != nil {
+			o.Observe(d.Seconds())
+		}
+	}
+}
+
+// Gap counts the time between two parts of a streamed response that carry tokens.
+func (r *Request) Gap(d time.Duration) {
+	for i := range r.sets {
+		if o := r.sets[i].gap; o != nil {
+			o.Observe(d.Seconds())
+		}
 	}
 }
 
@@ -205,7 +221,7 @@ func (r *Request) Ended(o Outcome) {
 			s.outputTokens.Observe(float64(o.OutputTokens))
 			s.ntpot.Observe(o.Duration.Seconds() / float64(o.OutputTokens))
 		}
-		if o.PerToken > 0 {
+		if o.PerToken > 0 && s.tpot != nil {
 			s.tpot.Observe(o.PerToken.Seconds())
 		}
 	}

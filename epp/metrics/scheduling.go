@@ -13,12 +13,15 @@ type plainMetrics struct {
 	naming     naming
 	scheduling prometheus.Histogram
 	processing prometheus.Histogram // nil where the naming has none
+	responses  prometheus.Histogram // nil as well
 	hitRatio   prometheus.Histogram
 	hitBytes   prometheus.Histogram
 	attempts   *prometheus.CounterVec
 	rewritten  *prometheus.CounterVec // model names that were replaced
 	// disaggregated are the choices for requests of several stages.
 	disaggregated *prometheus.CounterVec
+	// unread are the failed attempts to read something of endpoints.
+	unread *prometheus.CounterVec
 }
 
 func newPlainMetrics(reg *prometheus.Registry, n naming) plainMetrics {
@@ -36,21 +39,26 @@ func newPlainMetrics(reg *prometheus.Registry, n naming) plainMetrics {
 			Name: n.extension + "_scheduler_attempts_total", Help: "Attempts to choose an endpoint.",
 		}, []string{"status", "target_model_name", n.attemptLabel, "namespace", "port"}),
 	}
-	if n.withFlow {
-		p.processing = histogram("_request_processing_duration_seconds", "Time from a request's arrival until it goes to its endpoint, holding included.", decisionBuckets, nil)
+	if n.full {
+		p.processing = histogram("_request_processing_duration_seconds", "Time from a request's arrival until it goes to its endpoint, holding included.", processingBuckets, nil)
+		p.responses = histogram("_response_processing_duration_seconds", "Time that the messages of a streamed response took here; of any other, from its headers to its end.", responseTimes, nil)
 	}
 	p.rewritten = newRewritten(n)
 	p.disaggregated = newDisaggregated(n)
-	reg.MustRegister(p.attempts, p.rewritten, p.disaggregated)
+	p.unread = newUnread(n)
+	reg.MustRegister(p.attempts, p.rewritten, p.disaggregated, p.unread)
 	return p
 }
 
-// pluginLabels name this implementation where llm-d names a plugin.
+// prefixType is the plugin that has the prefix index in llm-d.
+const prefixType = "approx-prefix-cache-producer"
+
+// pluginLabels are those of what a plugin counts in llm-d.
 func (n *naming) pluginLabels() prometheus.Labels {
-	if !n.withFlow {
+	if !n.pluginNames {
 		return nil
 	}
-	return prometheus.Labels{"plugin_name": "fairway", "plugin_type": "prefix-index"}
+	return prometheus.Labels{"plugin_name": prefixType, "plugin_type": prefixType}
 }
 
 // attempt is one combination of labels of scheduler_attempts_total. An empty id

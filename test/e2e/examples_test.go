@@ -20,6 +20,7 @@ var exampleTargets = map[string]struct {
 	"pool.yaml":                   {"llama.example.com", "llama", nil},
 	"pool-with-picker.yaml":       {"qwen.example.com", "qwen", nil},
 	"pool-with-other-picker.yaml": {"gemma.example.com", "gemma", nil},
+	"llm-d-epp.yaml":              {"olmo.example.com", "olmo", nil},
 	"weighted-pools.yaml": {"mistral.example.com", "mistral", map[string][2]float64{
 		"mistral-canary-": {0.15, 0.35}, "mistral-": {0.65, 0.85},
 	}},
