@@ -28,7 +28,7 @@ func newBenchCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newReplayCommand(), newTraceCommand(),
-		newBenchRequestsCommand(), newBenchGatewayCommand(), newBenchEgressCommand(), newBenchIdleCommand(), newBenchEchoCommand())
+		newBenchRequestsCommand(), newBenchGatewayCommand(), newBenchEgressCommand(), newBenchKVCacheCommand(), newBenchIdleCommand(), newBenchEchoCommand())
 	return cmd
 }
 

@@ -87,6 +87,7 @@ func (e *Engine) Tokens(ctx context.Context, r Request) (Tokens, error) {
 		budget = e.o.Budget
 	}
 	left := budget - e.o.Clock.Now().Sub(begun)
+	p.keep()
 	f, err := e.join(p, left)
 	if err != nil {
 		return Tokens{}, err

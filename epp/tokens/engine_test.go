@@ -120,7 +120,7 @@ func (b *bed) fails(path, body string, want error) {
 }
 
 // serve starts an HTTP server and returns its host and port.
-func serve(t *testing.T, h http.Handler) string {
+func serve(t testing.TB, h http.Handler) string {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
@@ -199,6 +199,7 @@ func TestCacheKey(t *testing.T) {
 		{`{"model":"m","messages":[{"content":"2"}]}`, false},
 		{`{"model":"n","messages":[{"content":"1"}]}`, false},
 		{`{"model":"m","messages":[{"content":"1"}],"tools":[]}`, false},
+		{`{"model":"m","messages":[{"content":"1"}],"tools":[{}]}`, false},
 		{`{"model":"m","messages":[{"content":"1"}],"chat_template_kwargs":{"enable_thinking":false}}`, false},
 		{`{"model":"m","messages":[{"content":"1"}],"something_new":true}`, false},
 		{`{"model":"m","messages":[{"content":"1"}],"something_new":true}`, true},

@@ -48,7 +48,11 @@ func (l *Local) Tokens(ctx context.Context, r Request) (Tokens, error) {
 	if t == nil {
 		return Tokens{}, ErrUnsupported
 	}
-	ids, err := t.Encode(p.text, p.special, func() bool { return ctx.Err() != nil || !clock.Now().Before(end) })
+	var text string
+	if err := unquote(p.raw, &text); err != nil {
+		return Tokens{}, ErrMalformed
+	}
+	ids, err := t.Encode(text, p.special, func() bool { return ctx.Err() != nil || !clock.Now().Before(end) })
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return Tokens{}, fmt.Errorf("tokens: %w", ctx.Err())

@@ -3,9 +3,12 @@ package tokens
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -207,22 +210,96 @@ func FuzzRequest(f *testing.F) {
 	f.Add(true, []byte(`{"messages":[{"content":[{"type":"text"}]}],"model":"m"}`))
 	f.Add(false, []byte(`{"prompt":["a","b"],"cache_salt":"s"}`))
 	f.Add(false, []byte(`{"prompt":[[1,2]]}`))
+	f.Add(true, []byte(`{"messages":[{"content":"x"}],"tools":[{"type":"function"}],"chat_template":"t","temperature":1,"new":{"a":[1]}}`))
+	f.Add(true, []byte(`{"m\u006fdel":"<\ud800","model":1,"messages":[ ],"messages" : [1e-3,-0.5,true,{}] , "\ufffd":null}`))
 	f.Fuzz(func(t *testing.T, isChat bool, body []byte) {
 		path := completion
 		if isChat {
 			path = chat
 		}
 		p, err := readPrompt(Request{Path: path, Body: body}, 1<<16)
-		if err != nil {
+		if is := isObject(body); len(body) <= 1<<16 && is == (err == ErrMalformed) {
+			t.Fatalf("%q is an object: %v, readPrompt says %v", body, is, err)
+		}
+		if err != nil || p.known != nil {
 			return
 		}
+		key := p.key
+		p.keep()
 		p.hasImages()
-		if p.known != nil {
-			return
+		hash := sha256.Sum256(append([]byte{map[bool]byte{true: 1}[isChat]}, p.body...))
+		if p.key != key || hash != key {
+			t.Fatalf("the key of %q is not its hash", p.body)
+		}
+		if !json.Valid(p.body) {
+			t.Fatalf("%q is made of %q", p.body, body)
 		}
 		again, err := readPrompt(Request{Path: path, Body: p.body}, 1<<17)
-		if err != nil || again.key != p.key || string(again.body) != string(p.body) {
+		if err != nil || again.key != p.key {
 			t.Fatalf("%s is read as %v, %v", p.body, again, err)
 		}
+		if want := asked(body, isChat); string(want) != string(p.body) {
+			t.Fatalf("asked %s, want %s", p.body, want)
+		}
 	})
+}
+
+func isObject(body []byte) bool {
+	var members map[string]json.RawMessage
+	return json.Unmarshal(body, &members) == nil && members != nil
+}
+
+// asked is what an endpoint is asked about a request, by encoding/json.
+func asked(body []byte, isChat bool) []byte {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(body, &members) != nil {
+		return nil
+	}
+	if raw := members["prompt"]; !isChat && len(raw) > 0 && raw[0] == '[' {
+		var list []json.RawMessage
+		if json.Unmarshal(raw, &list) == nil && len(list) > 0 && (list[0][0] == '"' || list[0][0] == '[') {
+			members["prompt"] = list[0]
+		}
+	}
+	var out []byte
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if unread[name] || string(members[name]) == "null" {
+			continue
+		}
+		quoted, _ := json.Marshal(name)
+		out = append(append(append(append(out, ','), quoted...), ':'), members[name]...)
+	}
+	if len(out) == 0 {
+		return []byte("{}")
+	}
+	out[0] = '{'
+	return append(out, '}')
+}
+
+// TestMembersLikeEncodingJSON holds readMembers to what it says of encoding/json.
+func TestMembersLikeEncodingJSON(t *testing.T) {
+	deep := func(n int) string { return `{"a":` + strings.Repeat("[", n) + strings.Repeat("]", n) + "}" }
+	for _, body := range []string{
+		`{}`, ` { } `, `{"a":1}x`, `{"a":1,}`, `{,}`, `{"a"}`, `{"a":}`, `{"a" : 1 , "b" : [ 1 , { "c" : null } ] }`, `{"a":[1`, `{`, ``, ` `, `{"a":[1,]}`, `{"a":[,1]}`,
+		`{"a":{"b":1,}}`, `{"a":{1:2}}`, `{"a":{"b"1}}`, `{"a":[1 2]}`, `{"a":[1}`, `{"a":{"b":1]}`, `{"a":01}`, `{"a":-}`, `{"a":-0}`, `{"a":0.}`, `{"a":.5}`,
+		`{"a":1e}`, `{"a":1E+}`, `{"a":1e+5}`, `{"a":1.5e-5}`, `{"a":+1}`, `{"a":tru}`, `{"a":true}`, `{"a":nul}`, `{"a":falsey}`, `{"a":"\u12G4"}`, `{"a":"\u123"}`,
+		`{"a":"\uabCD"}`, `{"a":"\x"}`, `{"a":"\`, `{"a":"\\`, "{\"a\":\"\n\"}", "{\"a\":\"\x7f\x80\xff\"}", `{"a":"0123456789abcde\"f"}`, "{\"a\":\"0123456\x1f\"}",
+		`{"a":"0123456789abcdef0123456789abcdef ü 東京 !!!!  #####"}`, "{\"a\":\"\x00\"}", "\v{}", `[{}]`, `{"a":1}{}`, `{"a":[[],{},[{}]]}`, deep(64), deep(9_999), deep(10_000),
+		`{"a":1,"a":2,"\u0061":3}`, `{"a":` + strings.Repeat(`{"b":[`, 100) + `1` + strings.Repeat(`]}`, 100) + `}`,
+	} {
+		members, ok := readMembers(nil, []byte(body))
+		var want map[string]json.RawMessage
+		if valid := json.Unmarshal([]byte(body), &want) == nil; ok != valid {
+			t.Errorf("%.60q: %v, encoding/json says %v", body, ok, valid)
+		}
+		got := map[string]string{}
+		for _, m := range members {
+			got[string(m.name)] = string(m.value)
+		}
+		for name, value := range want {
+			if ok && got[name] != string(value) {
+				t.Errorf("%.60q: %q is %q, want %q", body, name, got[name], value)
+			}
+		}
+	}
 }

@@ -1,6 +1,8 @@
 package tokens
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -33,6 +35,9 @@ var plain = map[string]bool{
 	"chat_template_kwargs": true,
 }
 
+// usualMembers is how many members need no memory of their own.
+const usualMembers = 16
+
 // prompt is a request reduced to what its prompt is made of.
 type prompt struct {
 	chat  bool
@@ -42,20 +47,25 @@ type prompt struct {
 	known []uint32
 	// partial is true if there are prompts besides the first one.
 	partial bool
-	// text is a completion's prompt.
-	text string
-	// special is false if the tokenizer must add no special tokens to text.
+	// raw is the JSON of a completion's prompt that is text.
+	raw []byte
+	// special is false if the tokenizer must add no special tokens to the text.
 	special bool
-	// body is what an endpoint is asked; key is its hash.
-	body []byte
-	key  [sha256.Size]byte
+	// members are what an endpoint is asked, in the order of their names, and key is
+	// the hash of that. They are in the request's memory.
+	members []member
+	key     [sha256.Size]byte
+	few     [usualMembers]member // members' memory
 	// tokenizable is true if /tokenize gives the same tokens as the API.
 	tokenizable bool
+	// body is what an endpoint is asked, nil until keep.
+	body []byte
 	// messages is the part of body with that name.
 	messages json.RawMessage
 }
 
-// readPrompt reads a request of at most limit bytes.
+// readPrompt reads a request of at most limit bytes. The result refers to the request
+// until keep is called.
 func readPrompt(r Request, limit int) (*prompt, error) {
 	p := &prompt{model: r.Model, special: true, tokenizable: true}
 	switch scan.APIFromPath(r.Path) {
@@ -68,135 +78,200 @@ func readPrompt(r Request, limit int) (*prompt, error) {
 	if len(r.Body) > limit {
 		return nil, ErrTooLarge
 	}
-	var members map[string]json.RawMessage
-	if json.Unmarshal(r.Body, &members) != nil || members == nil {
-		return nil, ErrMalformed // the cause would quote the prompt
+	var ok bool
+	if p.members, ok = readMembers(p.few[:0], r.Body); !ok {
+		return nil, ErrMalformed
 	}
-	if raw, ok := members["cache_salt"]; ok && json.Unmarshal(raw, &p.salt) != nil {
+	p.order()
+	if p.text("cache_salt", &p.salt) != nil {
 		return nil, fmt.Errorf("%w: cache_salt is not a string", ErrMalformed)
 	}
 	if p.model != "" {
-		members["model"], _ = json.Marshal(p.model) // a string always can be
-	} else if raw, ok := members["model"]; ok && json.Unmarshal(raw, &p.model) != nil {
+		p.set("model", appendQuoted(nil, p.model))
+	} else if p.text("model", &p.model) != nil {
 		return nil, fmt.Errorf("%w: model is not a string", ErrMalformed)
 	}
-	if err := p.readText(members); err != nil {
+	if err := p.readText(); err != nil {
 		return nil, err
 	}
 	if p.known == nil {
-		p.seal(members)
+		p.seal()
 	}
 	return p, nil
 }
 
+// order sorts the members by name. Of those with the same name the last one stays.
+func (p *prompt) order() {
+	slices.SortStableFunc(p.members, func(a, b member) int { return bytes.Compare(a.name, b.name) })
+	n := 0
+	for i, m := range p.members {
+		if i+1 < len(p.members) && bytes.Equal(m.name, p.members[i+1].name) {
+			continue
+		}
+		p.members[n] = m
+		n++
+	}
+	p.members = p.members[:n]
+}
+
+// find returns where the member is or would be, and whether it is there.
+func (p *prompt) find(name string) (int, bool) {
+	return slices.BinarySearchFunc(p.members, name, func(m member, name string) int { return cmp.Compare(string(m.name), name) })
+}
+
+// get returns a member's JSON, nil when it is absent.
+func (p *prompt) get(name string) []byte {
+	if i, ok := p.find(name); ok {
+		return p.members[i].value
+	}
+	return nil
+}
+
+func (p *prompt) set(name string, value []byte) {
+	i, ok := p.find(name)
+	if !ok {
+		p.members = slices.Insert(p.members, i, member{name: []byte(name), quoted: true})
+	}
+	p.members[i].value = value
+}
+
+// text reads a member that must be a string into dst, which stays when it is absent.
+func (p *prompt) text(name string, dst *string) error {
+	raw := p.get(name)
+	if raw == nil {
+		return nil
+	}
+	return unquote(raw, dst)
+}
+
+// unquote reads a string's JSON, which is valid JSON of whatever kind.
+func unquote(raw []byte, dst *string) error {
+	if n := len(raw); n >= 2 && raw[0] == '"' && simple(raw[1:n-1]) {
+		*dst = string(raw[1 : n-1])
+		return nil
+	}
+	return json.Unmarshal(raw, dst)
+}
+
+// appendQuoted appends a string's JSON.
+func appendQuoted(dst []byte, s string) []byte {
+	if simple(s) {
+		return append(append(append(dst, '"'), s...), '"')
+	}
+	quoted, _ := json.Marshal(s) // a string always can be
+	return append(dst, quoted...)
+}
+
 // readText reads messages or prompt. Of a completion's several prompts the first
 // stands for all: they go to one endpoint together.
-func (p *prompt) readText(members map[string]json.RawMessage) error {
+func (p *prompt) readText() error {
 	if p.chat {
-		if raw := members["messages"]; len(raw) == 0 || raw[0] != '[' {
+		if raw := p.get("messages"); len(raw) == 0 || raw[0] != '[' {
 			return fmt.Errorf("%w: messages is not a list", ErrMalformed)
 		}
 		return nil
 	}
-	raw := members["prompt"]
+	raw := p.get("prompt")
 	if len(raw) > 0 && raw[0] == '[' {
-		var list []json.RawMessage
-		if json.Unmarshal(raw, &list) != nil || len(list) == 0 {
+		from := space(raw, 1)
+		switch raw[from] {
+		case ']':
 			return fmt.Errorf("%w: prompt is empty", ErrMalformed)
+		case '"', '[':
+			end := valueEnd(raw, from) // valid, as all of raw is
+			p.partial = raw[space(raw, end)] == ','
+			raw = raw[from:end]
+			p.set("prompt", raw)
 		}
-		if c := list[0][0]; c == '"' || c == '[' {
-			raw, p.partial = list[0], len(list) > 1
-		}
-		members["prompt"] = raw
 	}
-	if raw, ok := members["add_special_tokens"]; ok && json.Unmarshal(raw, &p.special) != nil {
+	if given := p.get("add_special_tokens"); given != nil && json.Unmarshal(given, &p.special) != nil {
 		return fmt.Errorf("%w: add_special_tokens is not a boolean", ErrMalformed)
 	}
 	if len(raw) > 0 && raw[0] == '[' {
 		p.tokenizable = false
 		var ids idList
-		if json.Unmarshal(raw, &ids) != nil || len(ids) == 0 {
+		if ids.UnmarshalJSON(raw) != nil || len(ids) == 0 {
 			return fmt.Errorf("%w: prompt is not a list of token ids", ErrMalformed)
 		}
-		if cut, ok := members["truncate_prompt_tokens"]; !ok || string(cut) == "null" {
+		if cut := p.get("truncate_prompt_tokens"); cut == nil || string(cut) == "null" {
 			p.known = ids
 		}
 		return nil
 	}
-	if len(raw) == 0 || raw[0] != '"' || json.Unmarshal(raw, &p.text) != nil {
+	if len(raw) == 0 || raw[0] != '"' {
 		return fmt.Errorf("%w: prompt is neither text nor token ids", ErrMalformed)
 	}
+	p.raw = raw
 	return nil
 }
 
-// seal writes what an endpoint is asked, and its hash.
-func (p *prompt) seal(members map[string]json.RawMessage) {
-	names := make([]string, 0, len(members))
-	size := 2
-	for name, raw := range members {
-		if !unread[name] && string(raw) != "null" {
-			names = append(names, name)
-			size += len(name) + len(raw) + 4
+// seal leaves the members that an endpoint is asked, and makes the key. What is hashed
+// is what keep writes.
+func (p *prompt) seal() {
+	n := 0
+	for _, m := range p.members {
+		if unread[string(m.name)] || string(m.value) == "null" {
+			continue
 		}
-	}
-	slices.Sort(names)
-	b := append(make([]byte, 0, size), '{')
-	var from, to int
-	for i, name := range names {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		quoted, _ := json.Marshal(name) // a string always can be
-		b = append(append(b, quoted...), ':')
-		start := len(b)
-		b = append(b, members[name]...)
-		if name == "messages" {
-			from, to = start, len(b)
-		}
-		if !plain[name] && (name != "tool_choice" || string(members[name]) != `"auto"`) {
+		p.members[n] = m
+		n++
+		if !plain[string(m.name)] && (string(m.name) != "tool_choice" || string(m.value) != `"auto"`) {
 			p.tokenizable = false
 		}
 	}
-	p.body = append(b, '}')
-	p.messages = p.body[from:to]
+	p.members = p.members[:n]
 	h := sha256.New()
+	var small [64]byte
+	b := append(small[:0], 0)
 	if p.chat {
-		_, _ = h.Write([]byte{1})
-	} else {
-		_, _ = h.Write([]byte{0})
+		b[0] = 1
 	}
-	_, _ = h.Write(p.body) // never fails
+	for i, m := range p.members {
+		b = m.appendName(b, i == 0)
+		_, _ = h.Write(b) // never fails
+		_, _ = h.Write(m.value)
+		b = small[:0]
+	}
+	if n == 0 {
+		b = append(b, '{')
+	}
+	_, _ = h.Write(append(b, '}'))
 	h.Sum(p.key[:0])
 }
 
-// hasImages reports whether a chat has parts that are not text.
-func (p *prompt) hasImages() bool {
-	var messages []struct {
-		Content json.RawMessage `json:"content"`
+// appendName appends what is before the member's value in an object.
+func (m *member) appendName(b []byte, first bool) []byte {
+	if first {
+		b = append(b, '{')
+	} else {
+		b = append(b, ',')
 	}
-	if !p.chat {
-		return false
+	if m.quoted {
+		return append(append(append(b, '"'), m.name...), '"', ':')
 	}
-	if json.Unmarshal(p.messages, &messages) != nil {
-		return true // nothing is known, so the worst is assumed
+	return append(appendQuoted(b, string(m.name)), ':')
+}
+
+// keep writes what an endpoint is asked, so that the request is needed no longer.
+func (p *prompt) keep() {
+	size := 2
+	for i := range p.members {
+		size += len(p.members[i].name) + len(p.members[i].value) + 4
 	}
-	for _, m := range messages {
-		if len(m.Content) == 0 || m.Content[0] != '[' {
-			continue
-		}
-		var parts []struct {
-			Type string `json:"type"`
-		}
-		if json.Unmarshal(m.Content, &parts) != nil {
-			return true
-		}
-		for _, part := range parts {
-			switch part.Type {
-			case "text", "input_text", "output_text", "refusal", "thinking":
-			default:
-				return true
-			}
+	b := make([]byte, 0, size)
+	var from, to int
+	for i := range p.members {
+		m := &p.members[i]
+		b = append(m.appendName(b, i == 0), m.value...)
+		if string(m.name) == "messages" {
+			from, to = len(b)-len(m.value), len(b)
 		}
 	}
-	return false
+	if len(b) == 0 {
+		b = append(b, '{')
+	}
+	p.body = append(b, '}')
+	p.messages = p.body[from:to]
+	p.members, p.raw = nil, nil
+	clear(p.few[:])
 }

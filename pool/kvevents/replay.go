@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"strconv"
 	"time"
@@ -132,35 +133,44 @@ func (src *source) fetch(ctx context.Context, target Endpoint, from uint64) erro
 		if err := c.Read(&m); err != nil {
 			return fmt.Errorf("reading a replay: %w", err)
 		}
-		n := len(m.Frames)
-		if n < 2 {
-			return errReplayOrder
-		}
-		payload := m.Frames[n-1]
-		if len(payload) == 0 {
-			if from == 0 && !src.started {
-				// Nothing has been published yet.
-				src.started, src.next = true, 0
-			}
-			return nil
-		}
-		seq, ok := sequence(m.Frames[n-2])
-		switch {
-		case !ok || seq < want && want > from:
-			return errReplayOrder
-		case seq < want:
-			continue
-		case seq > want && src.started:
-			// What is between has left the publisher's buffer.
-			src.reset()
-		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		want = seq + 1
-		src.s.stats.replayed.Add(1)
-		src.apply(item{seq: seq, payload: payload}, &d)
+		if over, err := src.replayed(m.Frames, from, &want, &d); over || err != nil {
+			return err
+		}
 	}
+}
+
+// replayed takes one message of a replay, which began at from and has come to want. It
+// reports whether that was the last one.
+func (src *source) replayed(frames [][]byte, from uint64, want *uint64, d *decoder) (over bool, err error) {
+	n := len(frames)
+	if n < 2 {
+		return false, errReplayOrder
+	}
+	payload := frames[n-1]
+	if len(payload) == 0 {
+		if from == 0 && !src.started {
+			// Nothing has been published yet.
+			src.started, src.next = true, 0
+		}
+		return true, nil
+	}
+	seq, ok := sequence(frames[n-2])
+	switch {
+	case !ok || seq == math.MaxUint64 || seq < *want && *want > from:
+		return false, errReplayOrder
+	case seq < *want:
+		return false, nil
+	case seq > *want && src.started:
+		// What is between has left the publisher's buffer.
+		src.reset()
+	}
+	*want = seq + 1
+	src.s.stats.replayed.Add(1)
+	src.apply(item{seq: seq, payload: payload}, d)
+	return false, nil
 }
 
 // sequence reads a message's number: 8 bytes, behind which some publishers append

@@ -8,6 +8,8 @@
 // events (exact).
 //
 // The package must never do I/O or read a clock. It is safe for concurrent use;
-// no lock is global. Callers: package scheduler (lookup), package epp and
-// sim/replay (writers), package pool (endpoints come, go, and report capacity).
+// no lock is global, and a lookup takes none, unless a writer is interrupted in the
+// midst of what a lookup must not see. Callers: package scheduler (lookup), package
+// epp and sim/replay (writers), package pool (endpoints come, go, and report
+// capacity).
 package prefix

@@ -6,12 +6,12 @@ import (
 	"sync/atomic"
 )
 
-// endpoint is what the index knows of one slot: its blocks, in a list from the
-// most to the least recently used. Nodes live in one array and refer to each
-// other by number, so the collector has nothing to follow.
+// endpoint is what the index knows of one slot: the blocks that its engine reported,
+// and the others, in a list from the most to the least recently used. The list's nodes
+// live in one array and refer to each other by number, so the collector has nothing to
+// follow.
 //
-// Lock order: an endpoint's mutex first, then a shard's. A lookup takes shard
-// locks only.
+// Lock order: an endpoint's mutex first, then a shard's. A lookup takes neither.
 type endpoint struct {
 	slot uint16
 
@@ -27,10 +27,11 @@ type endpoint struct {
 	table    []int32
 	shift    uint8
 	mult     uint64
+	said     exactSet // what the engine reported
 
 	// For readers that do not lock.
 	tokens atomic.Int64 // used, and the exact blocks' tokens
-	exact  atomic.Int64 // nodes that an engine reported
+	exact  atomic.Int64 // blocks in said
 	// reported is set once an engine has stored or removed a block: holes are
 	// possible from then on, until everything is forgotten.
 	reported atomic.Bool
@@ -39,17 +40,8 @@ type endpoint struct {
 type node struct {
 	hash       uint64
 	prev, next int32
-	tokens     int32
-	kind       nodeKind
+	tokens     int32 // 0: not in use
 }
-
-type nodeKind uint8
-
-const (
-	freeNode   nodeKind = iota
-	approxNode          // ours: on the list, evicted beyond the capacity
-	exactNode           // the engine's: off the list, leaves when the engine says so
-)
 
 const (
 	none = int32(-1)
@@ -67,6 +59,7 @@ func newEndpoint(slot uint16, mult uint64) *endpoint {
 func (e *endpoint) reset() {
 	e.nodes, e.free, e.head, e.tail, e.n, e.used = nil, none, none, none, 0, 0
 	e.allocTable(minTable)
+	e.said = exactSet{mult: e.mult}
 	e.tokens.Store(0)
 	e.exact.Store(0)
 }
@@ -92,8 +85,16 @@ func (e *endpoint) find(hash uint64) (number int32, at int) {
 	}
 }
 
+// guess is find for an endpoint of which, mostly, nothing is guessed.
+func (e *endpoint) guess(hash uint64) (number int32, at int) {
+	if e.n == 0 {
+		return none, 0
+	}
+	return e.find(hash)
+}
+
 // create makes a node that is on no list yet; at is find's free place for it.
-func (e *endpoint) create(hash uint64, tokens int32, kind nodeKind, at int) int32 {
+func (e *endpoint) create(hash uint64, tokens int32, at int) int32 {
 	var k int32
 	if e.free != none {
 		k = e.free
@@ -102,13 +103,13 @@ func (e *endpoint) create(hash uint64, tokens int32, kind nodeKind, at int) int3
 		k = int32(len(e.nodes))
 		e.nodes = append(e.nodes, node{})
 	}
-	e.nodes[k] = node{hash: hash, prev: none, next: none, tokens: tokens, kind: kind}
+	e.nodes[k] = node{hash: hash, prev: none, next: none, tokens: tokens}
 	e.table[at] = k + 1
 	e.n++
 	if e.n > len(e.table)/4*3 {
 		e.allocTable(2 * len(e.table))
 		for i := range e.nodes {
-			if e.nodes[i].kind != freeNode {
+			if e.nodes[i].tokens > 0 {
 				_, at := e.find(e.nodes[i].hash)
 				e.table[at] = int32(i) + 1
 			}
@@ -128,7 +129,7 @@ func (e *endpoint) drop(k int32, at int) {
 		}
 	}
 	e.table[at] = 0
-	e.nodes[k] = node{next: e.free, kind: freeNode}
+	e.nodes[k] = node{next: e.free}
 	e.free = k
 	e.n--
 }

@@ -20,7 +20,7 @@ type Options struct {
 // Index is the prefix index. Its methods are safe for concurrent use. Slots
 // outside 0..65535 and slots that were not added are ignored by every method.
 //
-// Memory: about 72 bytes for a block that one endpoint holds, and 53 for each
+// Memory: about 63 bytes for a block that one endpoint holds, and 47 for each
 // (endpoint, block) pair of blocks that eight endpoints hold (BenchmarkMemory). A
 // pool of 100 endpoints of 500,000 tokens each in blocks of 64 needs some 55 MB
 // at most.
@@ -144,10 +144,11 @@ func (x *Index) Clear(slot int32) {
 
 func (x *Index) forget(e *endpoint) {
 	for i := range e.nodes {
-		if e.nodes[i].kind != freeNode {
+		if e.nodes[i].tokens > 0 {
 			x.shard(e.nodes[i].hash).remove(e.nodes[i].hash, e.slot)
 		}
 	}
+	x.forgetSaid(e)
 	x.exact.Add(-e.exact.Load())
 	if e.reported.Swap(false) {
 		x.reporting.Add(-1)
@@ -172,22 +173,28 @@ func (x *Index) Insert(slot int32, blocks []Block) {
 		return
 	}
 	var room, added int64
-	last, before := none, e.used
+	last, before, reports := none, e.used, e.said.len() > 0
 	for i := range blocks {
+		if i%ahead == 0 {
+			x.touch(blocks, i)
+		}
 		tokens := max(1, blocks[i].Tokens) // nothing is free: capacity bounds memory
 		if room += int64(tokens); room > e.capacity {
 			break
 		}
 		hash := blocks[i].Hash
+		if reports && e.said.has(hash) {
+			continue
+		}
 		k, at := e.find(hash)
 		switch {
 		case k == none:
-			k = e.create(hash, tokens, approxNode, at)
+			k = e.create(hash, tokens, at)
 			e.linkAfter(k, last)
 			e.used += int64(tokens)
 			x.shard(hash).add(hash, e.slot)
 			added++
-		case e.nodes[k].kind == exactNode || k == last:
+		case k == last:
 			continue
 		case e.nodes[k].prev != last:
 			e.unlink(k)
@@ -221,74 +228,4 @@ func (x *Index) evict(e *endpoint) {
 	}
 	e.tokens.Add(e.used - before)
 	x.evicted.Add(n)
-}
-
-// Store records that an engine reported a block as cached. It stays until Remove
-// or Clear, whatever the capacity. It reports false when the block was reported
-// before, or the slot may not have more.
-func (x *Index) Store(slot int32, b Block) bool {
-	e := x.at(slot)
-	if e == nil {
-		return false
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.active {
-		return false
-	}
-	x.report(e)
-	tokens := max(1, b.Tokens)
-	k, at := e.find(b.Hash)
-	switch {
-	case k != none && e.nodes[k].kind == exactNode:
-		return false
-	case e.exact.Load() >= maxExactBlocks:
-		x.dropped.Add(1)
-		return false
-	case k == none:
-		e.create(b.Hash, tokens, exactNode, at)
-		x.shard(b.Hash).add(b.Hash, e.slot)
-		e.tokens.Add(int64(tokens))
-	default: // our guess was right: from now on the engine decides
-		e.unlink(k)
-		e.used -= int64(e.nodes[k].tokens)
-		e.nodes[k].kind = exactNode
-	}
-	e.exact.Add(1)
-	x.exact.Add(1)
-	return true
-}
-
-// Remove records that an engine reported a block as evicted.
-func (x *Index) Remove(slot int32, hash uint64) {
-	e := x.at(slot)
-	if e == nil {
-		return
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	k, at := e.find(hash)
-	if k == none {
-		return
-	}
-	x.report(e)
-	n := &e.nodes[k]
-	e.tokens.Add(-int64(n.tokens))
-	if n.kind == exactNode {
-		e.exact.Add(-1)
-		x.exact.Add(-1)
-	} else {
-		e.used -= int64(n.tokens)
-		e.unlink(k)
-	}
-	e.drop(k, at)
-	x.shard(hash).remove(hash, e.slot)
-}
-
-// report notes that an engine decides what the endpoint holds, so that it need
-// not be contiguous any more.
-func (x *Index) report(e *endpoint) {
-	if !e.reported.Swap(true) {
-		x.reporting.Add(1)
-	}
 }

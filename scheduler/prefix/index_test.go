@@ -223,11 +223,11 @@ func empty(t *testing.T, x *Index) {
 	}
 	for i := range x.shards {
 		s := &x.shards[i]
-		if len(s.free) != len(s.wide) {
-			t.Errorf("shard %d: %d of %d wide sets are in use", i, len(s.wide)-len(s.free), len(s.wide))
+		if s.wide != 0 {
+			t.Errorf("shard %d: %d wide sets are in use", i, s.wide)
 		}
-		if len(s.entries) > 8*minTable {
-			t.Errorf("shard %d: an empty table of %d entries", i, len(s.entries))
+		if n := len(s.mem.Load().entries); n > 8*minTable {
+			t.Errorf("shard %d: an empty table of %d entries", i, n)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 // It is reused from request to request.
 type Matches struct {
 	tokens, blocks []int32
-	alive          []uint64 // scratch of the linear walk, by slot
+	alive, held    []uint64 // scratch of the linear walk, by slot
 	at             int      // blocks summed up so far
 	sum            int64    // their tokens
 }
@@ -90,146 +90,141 @@ func (x *Index) bisect(blocks []Block, m *Matches, lo, nlo, hi, nhi int) {
 	x.bisect(blocks, m, mid, n, hi, nhi)
 }
 
-func (x *Index) count(hash uint64) int {
-	s := x.shard(hash)
-	s.mu.RLock()
-	n := s.count(hash)
-	s.mu.RUnlock()
-	return n
-}
+func (x *Index) count(hash uint64) int { return x.shard(hash).count(hash) }
 
 // markAll says of every holder of block k that it matches up to there; those
 // that match further are marked again later.
 func (x *Index) markAll(blocks []Block, m *Matches, k int) {
 	m.advance(blocks, k)
-	s := x.shard(blocks[k].Hash)
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	set := s.entries[s.find(blocks[k].Hash)].set
+	m.grow()
+	x.holders(blocks[k].Hash, m.held)
+	m.markWords(m.held, k+1)
+}
+
+// holders makes held the slots that hold a block, and returns their set.
+func (x *Index) holders(hash uint64, held []uint64) holders {
+	set := x.shard(hash).holders(hash, held)
 	if !set.wide() {
-		for i := range set.inlineLen() {
-			m.mark(set.inlineAt(i), k+1)
-		}
-		return
+		set.slots(held)
 	}
-	w := &s.wide[set.number()]
-	for _, slot := range w.list {
-		m.mark(slot, k+1)
-	}
-	for i, word := range w.bits {
-		for ; word != 0; word &= word - 1 {
-			m.mark(uint16(i<<6+bits.TrailingZeros64(word)), k+1)
+	return set
+}
+
+// slots makes held the slots of an inline set, as far as there is room.
+func (h holders) slots(held []uint64) {
+	clear(held)
+	for i := range h.inlineLen() {
+		if slot := h.inlineAt(i); int(slot>>6) < len(held) {
+			held[slot>>6] |= 1 << (slot & 63)
 		}
 	}
 }
+
+// grow makes room for one bit for each slot.
+func (m *Matches) grow() {
+	words := (len(m.tokens) + 63) / 64
+	m.alive = slices.Grow(m.alive[:0], words)[:words]
+	m.held = slices.Grow(m.held[:0], words)[:words]
+}
+
+func (m *Matches) markWords(words []uint64, n int) {
+	for i, word := range words {
+		for ; word != 0; word &= word - 1 {
+			m.mark(uint16(i<<6+bits.TrailingZeros64(word)), n)
+		}
+	}
+}
+
+// ahead is how many blocks are fetched from memory together.
+const ahead = 16
+
+// touch fetches what finding blocks from k on will read.
+func (x *Index) touch(blocks []Block, k int) { x.Fetch(blocks[k:min(k+ahead, len(blocks))]) }
 
 // walk goes along the chain block by block with the slots that held everything
 // so far.
 func (x *Index) walk(blocks []Block, m *Matches) {
-	words := (len(m.tokens) + 63) / 64
-	m.alive = slices.Grow(m.alive[:0], words)[:words]
-	for i := range m.alive {
-		m.alive[i] = ^uint64(0)
-	}
-	for k := range blocks {
-		left := x.keepHolders(blocks, m, k)
-		m.advance(blocks, k)
-		if !left {
+	m.grow()
+	before := x.holders(blocks[0].Hash, m.alive)
+	for k := 1; k < len(blocks); k++ {
+		if k%ahead == 1 {
+			x.touch(blocks, k)
+		}
+		hash := blocks[k].Hash
+		set := x.shard(hash).holders(hash, m.held)
+		switch {
+		case set.wide():
+		case set == before: // nobody has gone
+			continue
+		default:
+			set.slots(m.held)
+		}
+		before = set
+		if !m.keep(blocks, k) {
 			return
 		}
 	}
-	for i, word := range m.alive {
-		for ; word != 0; word &= word - 1 {
-			m.mark(uint16(i<<6+bits.TrailingZeros64(word)), len(blocks))
-		}
-	}
+	m.advance(blocks, len(blocks)-1)
+	m.markWords(m.alive, len(blocks))
 }
 
-// keepHolders marks those alive slots that do not hold block k as ending before
-// it, and reports whether any is left.
-func (x *Index) keepHolders(blocks []Block, m *Matches, k int) bool {
-	s := x.shard(blocks[k].Hash)
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	set := s.entries[s.find(blocks[k].Hash)].set
-	var w *wideSet
-	if set.wide() {
-		w = &s.wide[set.number()]
-	}
+// keep marks those alive slots that do not hold block k as ending before it, and
+// reports whether any is left.
+func (m *Matches) keep(blocks []Block, k int) bool {
 	left := uint64(0)
 	for i, alive := range m.alive {
 		if alive == 0 {
 			continue
 		}
-		held := uint64(0)
-		switch {
-		case w == nil:
-			for j := range set.inlineLen() {
-				held |= bit(set.inlineAt(j), i)
-			}
-		case w.bits != nil:
-			if i < len(w.bits) {
-				held = w.bits[i]
-			}
-		default:
-			for _, slot := range w.list {
-				held |= bit(slot, i)
-			}
-		}
-		if k > 0 {
-			for gone := alive &^ held; gone != 0; gone &= gone - 1 {
+		if gone := alive &^ m.held[i]; gone != 0 {
+			m.advance(blocks, k-1)
+			for ; gone != 0; gone &= gone - 1 {
 				m.mark(uint16(i<<6+bits.TrailingZeros64(gone)), k)
 			}
+			m.alive[i] = alive & m.held[i]
 		}
-		m.alive[i] = alive & held
 		left |= m.alive[i]
 	}
 	return left != 0
 }
 
-// bit is the slot's bit in word i of a bitset, 0 when it is in another word.
-func bit(slot uint16, i int) uint64 {
-	if int(slot>>6) != i {
-		return 0
-	}
-	return 1 << (slot & 63)
-}
-
 // MatchOne is Match for one slot, in tokens.
 func (x *Index) MatchOne(blocks []Block, slot int32) int64 {
-	e := x.at(slot)
-	if e == nil || len(blocks) == 0 {
-		return 0
-	}
-	n := 0
-	if e.reported.Load() {
-		for n < len(blocks) && x.has(blocks[n].Hash, e.slot) {
-			n++
-		}
-	} else {
-		// The smallest number of blocks of which the last is not held.
-		lo, hi := 0, len(blocks)
-		for lo < hi {
-			mid := int(uint(lo+hi) / 2)
-			if x.has(blocks[mid].Hash, e.slot) {
-				lo = mid + 1
-			} else {
-				hi = mid
-			}
-		}
-		n = lo
-	}
 	var sum int64
-	for _, b := range blocks[:n] {
+	for _, b := range blocks[:x.matchOne(blocks, slot)] {
 		sum += int64(max(0, b.Tokens))
 	}
 	return sum
 }
 
-func (x *Index) has(hash uint64, slot uint16) bool {
-	s := x.shard(hash)
-	s.mu.RLock()
-	ok := s.has(hash, slot)
-	s.mu.RUnlock()
-	return ok
+// matchOne is MatchOne in blocks.
+func (x *Index) matchOne(blocks []Block, slot int32) int {
+	e := x.at(slot)
+	if e == nil {
+		return 0
+	}
+	if e.reported.Load() {
+		for n := range blocks {
+			if n%ahead == 0 {
+				x.touch(blocks, n)
+			}
+			if !x.has(blocks[n].Hash, e.slot) {
+				return n
+			}
+		}
+		return len(blocks)
+	}
+	// The smallest number of blocks of which the last is not held.
+	lo, hi := 0, len(blocks)
+	for lo < hi {
+		mid := int(uint(lo+hi) / 2)
+		if x.has(blocks[mid].Hash, e.slot) {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo
 }
+
+func (x *Index) has(hash uint64, slot uint16) bool { return x.shard(hash).has(hash, slot) }

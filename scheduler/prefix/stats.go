@@ -31,9 +31,9 @@ func (x *Index) Stats() Stats {
 	}
 	for i := range x.shards {
 		s := &x.shards[i]
-		s.mu.RLock()
+		s.mu.Lock()
 		st.Blocks += int64(s.n)
-		s.mu.RUnlock()
+		s.mu.Unlock()
 	}
 	list := *x.endpoints.Load()
 	st.Tokens = make([]int64, len(list))
@@ -45,7 +45,7 @@ func (x *Index) Stats() Stats {
 		if e.active {
 			st.Endpoints++
 		}
-		st.Entries += int64(e.n)
+		st.Entries += int64(e.n + e.said.len())
 		e.mu.Unlock()
 		st.Tokens[slot] = e.tokens.Load()
 	}

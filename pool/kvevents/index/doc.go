@@ -14,6 +14,6 @@
 // so are blocks beyond an endpoint's bound. Both cost hits and invent none.
 //
 // The package must never do I/O or start a goroutine. [Index] is safe for
-// concurrent use; a lookup takes no lock besides those of package
-// scheduler/prefix. Callers: package kvevents (as its sink), package epp.
+// concurrent use; a lookup takes no lock, as in package scheduler/prefix. Callers:
+// package kvevents (as its sink), package epp.
 package index

@@ -1,11 +1,9 @@
 package index
 
 import (
-	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/fairway-ai/fairway/pool/kvevents"
 	"github.com/fairway-ai/fairway/scheduler/prefix"
@@ -21,7 +19,7 @@ type endpoint struct {
 
 	mu     sync.Mutex
 	closed bool
-	blocks map[uint64]block // by the engine's hash
+	blocks blocks
 	// rest are tokens after a block's last key, by the engine's hash, where the
 	// engine's block size is no multiple of ours.
 	rest map[uint64][]uint32
@@ -33,9 +31,10 @@ type endpoint struct {
 	// scratch
 	keys  []uint64
 	carry []uint32
+	fresh []prefix.Block // keys to be stored
+	gone  []uint64       // keys to be removed
 
-	specMu sync.Mutex
-	spec   map[uint64]time.Time // speculative keys and when they end
+	spec speculation
 }
 
 // block is one of the engine's blocks.
@@ -57,13 +56,11 @@ func newEndpoint(x *Index, slot int32) *endpoint {
 
 // reset forgets the engine's blocks; the prefix index is not touched.
 func (ep *endpoint) reset() {
-	ep.x.stats.blocks.Add(-int64(len(ep.blocks)))
-	ep.blocks, ep.rest = make(map[uint64]block), make(map[uint64][]uint32)
+	ep.x.stats.blocks.Add(-int64(ep.blocks.n))
+	ep.blocks, ep.rest = blocks{mult: ep.x.mult}, make(map[uint64][]uint32)
 	ep.more, ep.twice = make(map[uint64][]uint64), make(map[uint64]int32)
 	ep.weak.Store(0)
-	ep.specMu.Lock()
-	ep.spec = make(map[uint64]time.Time)
-	ep.specMu.Unlock()
+	ep.x.forgetAssumed(ep)
 }
 
 func (ep *endpoint) begin() {
@@ -119,8 +116,8 @@ func (ep *endpoint) store(e *kvevents.Stored) {
 	tier := ep.x.tiers.of(e.Medium)
 	if len(e.Tokens) == 0 { // copies of what is known
 		for _, h := range e.Hashes {
-			if b, ok := ep.blocks[h]; ok {
-				ep.add(h, b, tier)
+			if at, ok := ep.blocks.find(h); ok {
+				ep.add(h, at, tier)
 			} else {
 				c.unknown.Add(1)
 			}
@@ -129,24 +126,30 @@ func (ep *endpoint) store(e *kvevents.Stored) {
 	}
 	state, rest := origin(e), []uint32(nil)
 	if e.HasParent {
-		parent, ok := ep.blocks[e.Parent]
+		parent, ok := ep.blocks.get(e.Parent)
 		if !ok {
 			c.orphans.Add(uint64(len(e.Hashes)))
 			return
 		}
 		state, rest = parent.state, ep.rest[e.Parent]
 	}
+	ep.fresh = ep.fresh[:0]
+	defer ep.enter(tier)
 	for i, h := range e.Hashes {
-		if b, ok := ep.blocks[h]; ok {
-			ep.add(h, b, tier)
-			state, rest = b.state, ep.rest[h]
+		if i%together == 0 {
+			ep.blocks.touch(e.Hashes[i:min(i+together, len(e.Hashes))])
+		}
+		at, ok := ep.blocks.find(h)
+		if ok {
+			ep.enter(tier)
+			state, rest = ep.add(h, at, tier).state, ep.rest[h]
 			continue
 		}
 		if (i+1)*e.BlockSize > len(e.Tokens) {
 			c.torn.Add(uint64(len(e.Hashes) - i))
 			return
 		}
-		if len(ep.blocks) >= ep.x.o.MaxBlocks {
+		if ep.blocks.n >= ep.x.o.MaxBlocks {
 			c.dropped.Add(uint64(len(e.Hashes) - i))
 			return
 		}
@@ -157,9 +160,35 @@ func (ep *endpoint) store(e *kvevents.Stored) {
 				}
 			}
 		}
-		state, rest = ep.create(h, tier, state, rest, e.Tokens[i*e.BlockSize:(i+1)*e.BlockSize])
+		state, rest = ep.create(h, at, tier, state, rest, e.Tokens[i*e.BlockSize:(i+1)*e.BlockSize])
 	}
 }
+
+// enter stores the keys of new blocks in a tier.
+func (ep *endpoint) enter(tier int) {
+	if len(ep.fresh) == 0 {
+		return
+	}
+	ep.x.o.Prefix.StoreAll(ep.slot, ep.fresh, func(i int, stored bool) {
+		if key := ep.fresh[i].Hash; !stored {
+			ep.twice[key]++
+		} else {
+			ep.move(key, 0, tier)
+		}
+	})
+	ep.fresh = trim(ep.fresh)
+}
+
+// trim empties scratch space, and gives it up where it is unusually large.
+func trim[T any](s []T) []T {
+	if cap(s) > keptKeys {
+		return nil
+	}
+	return s[:0]
+}
+
+// keptKeys is how many keys an endpoint's scratch space keeps between events.
+const keptKeys = 1 << 12
 
 // origin is the state before a prompt's first block.
 func origin(e *kvevents.Stored) uint64 {
@@ -173,8 +202,9 @@ func origin(e *kvevents.Stored) uint64 {
 	return seed(e.Model)
 }
 
-// create notes a new block and returns what follows it.
-func (ep *endpoint) create(h uint64, tier int, state uint64, rest, tokens []uint32) (uint64, []uint32) {
+// create notes a new block at its place and returns what follows it. Its keys are yet
+// to be entered.
+func (ep *endpoint) create(h uint64, at, tier int, state uint64, rest, tokens []uint32) (uint64, []uint32) {
 	size := ep.x.o.BlockTokens
 	ep.keys = ep.keys[:0]
 	if len(rest) > 0 || len(tokens)%size != 0 {
@@ -196,95 +226,22 @@ func (ep *endpoint) create(h uint64, tier int, state uint64, rest, tokens []uint
 	if n := len(ep.keys); n > 1 {
 		ep.more[h] = slices.Clone(ep.keys[:n-1])
 	}
-	ep.blocks[h] = b
+	ep.blocks.put(at, h, b)
 	ep.x.stats.blocks.Add(1)
 	for _, key := range ep.keys {
-		if !ep.x.o.Prefix.Store(ep.slot, prefix.Block{Hash: key, Tokens: int32(size)}) {
-			ep.twice[key]++
-		} else {
-			ep.move(key, 0, tier)
-		}
+		ep.fresh = append(ep.fresh, prefix.Block{Hash: key, Tokens: int32(size)})
 	}
 	return state, rest
 }
 
-// add notes another copy of a block.
-func (ep *endpoint) add(h uint64, b block, tier int) {
+// add notes another copy of the block at a place, which it returns.
+func (ep *endpoint) add(h uint64, at, tier int) block {
+	b := ep.blocks.slots[at].block()
 	before := b.tier()
-	if b.refs[tier] < math.MaxUint8 {
+	if b.refs[tier] < maxRefs {
 		b.refs[tier]++
 	}
-	ep.blocks[h] = b
+	ep.blocks.put(at, h, b)
 	ep.moveAll(h, b, before)
-}
-
-func (ep *endpoint) remove(e *kvevents.Removed) {
-	ep.mu.Lock()
-	defer ep.mu.Unlock()
-	if !ep.live.Load() {
-		return
-	}
-	tier := ep.x.tiers.of(e.Medium)
-	for _, h := range e.Hashes {
-		b, ok := ep.blocks[h]
-		if !ok || b.refs[tier] == 0 {
-			ep.x.stats.unknown.Add(1)
-			continue
-		}
-		before := b.tier()
-		b.refs[tier]--
-		if b.refs != ([maxTiers]uint8{}) {
-			ep.blocks[h] = b
-			ep.moveAll(h, b, before)
-			continue
-		}
-		ep.each(h, b, func(key uint64) {
-			if n := ep.twice[key]; n > 1 {
-				ep.twice[key] = n - 1
-			} else if n == 1 {
-				delete(ep.twice, key)
-			} else {
-				ep.move(key, before, 0)
-				ep.x.o.Prefix.Remove(ep.slot, key)
-			}
-		})
-		delete(ep.blocks, h)
-		delete(ep.rest, h)
-		delete(ep.more, h)
-		ep.x.stats.blocks.Add(-1)
-	}
-}
-
-// each calls f for a block's keys.
-func (ep *endpoint) each(h uint64, b block, f func(key uint64)) {
-	if b.keys > 1 {
-		for _, key := range ep.more[h] {
-			f(key)
-		}
-	}
-	if b.keys > 0 {
-		f(b.state)
-	}
-}
-
-// moveAll notes that a block's best copy may be in another tier than before.
-func (ep *endpoint) moveAll(h uint64, b block, before int) {
-	if now := b.tier(); now != before {
-		ep.each(h, b, func(key uint64) {
-			if ep.twice[key] == 0 {
-				ep.move(key, before, now)
-			}
-		})
-	}
-}
-
-func (ep *endpoint) move(key uint64, from, to int) {
-	if from > 0 {
-		ep.x.tiers.weak[from-1].index.Remove(ep.slot, key)
-		ep.weak.Add(-1)
-	}
-	if to > 0 {
-		ep.x.tiers.weak[to-1].index.Store(ep.slot, prefix.Block{Hash: key, Tokens: 1})
-		ep.weak.Add(1)
-	}
+	return b
 }

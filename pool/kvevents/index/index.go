@@ -3,6 +3,7 @@ package index
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,13 +45,15 @@ const (
 type Index struct {
 	o     Options
 	tiers tiers
+	mult  uint64 // of blocks
 
 	mu        sync.Mutex
 	endpoints map[string]*endpoint
 	bySlot    atomic.Pointer[[]*endpoint] // replaced, never changed
 
-	spec  speculation
-	stats counters
+	speculative atomic.Int64  // blocks that are assumed, of all endpoints
+	turn        atomic.Uint64 // whose speculation is looked after next
+	stats       counters
 }
 
 var _ kvevents.Sink = (*Index)(nil)
@@ -82,7 +85,8 @@ func New(o Options) (*Index, error) {
 	if err != nil {
 		return nil, fmt.Errorf("KV block index: %w", err)
 	}
-	x := &Index{o: o, tiers: ts, endpoints: make(map[string]*endpoint)}
+	// The seed decides where blocks lie in memory, and no answer.
+	x := &Index{o: o, tiers: ts, endpoints: make(map[string]*endpoint), mult: maphash.String(maphash.MakeSeed(), "blocks") | 1}
 	x.bySlot.Store(new([]*endpoint))
 	return x, nil
 }

@@ -379,3 +379,23 @@ func BenchmarkMemory(b *testing.B) {
 		runtime.KeepAlive(x)
 	}
 }
+
+// BenchmarkDispatched is a prompt of 56,000 tokens of which the endpoint holds three
+// quarters.
+func BenchmarkDispatched(b *testing.B) {
+	x, p := newIndex(b, Options{})
+	names := []string{"a", "b", "c", "d"}
+	attach(x, p, names...)
+	var prompts [][]prefix.Block
+	for i := range 64 {
+		prompt := tokens(i<<20, 56_000)
+		store(x, names[i%4], "m", uint64(i)<<20+1, 16, prompt[:42_000])
+		prompts = append(prompts, x.Keys(nil, "m", prompt, nil))
+	}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		x.Dispatched(int32(i%4), prompts[i%len(prompts)])
+		i++
+	}
+}

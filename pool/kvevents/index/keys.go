@@ -50,19 +50,30 @@ func mix[T string | []byte](state uint64, key T) uint64 {
 	}
 }
 
+// linkTokens is how many tokens are hashed at once.
+const linkTokens = 16
+
 // link is the key of a block behind state.
 func link(state uint64, tokens []uint32) uint64 {
-	var d xxhash.Digest
-	d.ResetWithSeed(state)
-	var b [64]byte
-	n := 0
-	for _, t := range tokens {
-		binary.LittleEndian.PutUint32(b[n:], t)
-		if n += 4; n == len(b) {
-			_, _ = d.Write(b[:]) // never fails
-			n = 0
-		}
+	var b [8 + 4*linkTokens]byte
+	for len(tokens) > linkTokens {
+		state = linkPart(&b, state, tokens[:linkTokens])
+		tokens = tokens[linkTokens:]
 	}
-	_, _ = d.Write(b[:n])
-	return d.Sum64()
+	return linkPart(&b, state, tokens)
+}
+
+func linkPart(b *[8 + 4*linkTokens]byte, state uint64, tokens []uint32) uint64 {
+	binary.LittleEndian.PutUint64(b[:], state)
+	if len(tokens) == linkTokens {
+		t := (*[linkTokens]uint32)(tokens)
+		for i := 0; i < linkTokens; i += 2 { // in words, as the hash reads them
+			binary.LittleEndian.PutUint64(b[8+4*i:], uint64(t[i])|uint64(t[i+1])<<32)
+		}
+		return xxhash.Sum64(b[:])
+	}
+	for i, t := range tokens {
+		binary.LittleEndian.PutUint32(b[8+4*i:], t)
+	}
+	return xxhash.Sum64(b[:8+4*len(tokens)])
 }
