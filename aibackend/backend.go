@@ -47,4 +47,7 @@ type Backend struct {
 	// NoStreamOptions is for OpenAI-compatible servers that refuse stream_options.
 	// Their streams are accounted only if they tell the usage unasked.
 	NoStreamOptions bool
+
+	// Budget bounds what exchanges that share it hold of large answers; nil is no bound.
+	Budget *Budget `json:"-"`
 }

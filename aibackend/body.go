@@ -20,13 +20,16 @@ type input struct {
 	gzip  *inflate.Reader
 	whole []byte
 	limit int
-	json  document
+	// held is what whole has taken of budget.
+	budget *Budget
+	held   int64
+	json   document
 }
 
 // begin prepares for a body with these headers. It fails for encodings that cannot
 // be decoded.
-func (in *input) begin(h Headers, limit int) *chat.Error {
-	in.limit = limit
+func (in *input) begin(h Headers, limit int, budget *Budget) *chat.Error {
+	in.limit, in.budget = limit, budget
 	switch e := strings.ToLower(strings.TrimSpace(h.Get("content-encoding"))); e {
 	case "", identity:
 	case "gzip", "x-gzip":
@@ -53,21 +56,41 @@ func (in *input) decode(chunk []byte, end bool, fn func([]byte)) *chat.Error {
 
 // collect adds a chunk to the whole.
 func (in *input) collect(chunk []byte, end bool) (err *chat.Error) {
-	over := false
+	over, full := false, false
 	err = in.decode(chunk, end, func(b []byte) {
-		if len(in.whole)+len(b) > in.limit {
+		switch {
+		case over || full:
+		case len(in.whole)+len(b) > in.limit:
 			over = true
-			return
-		}
-		if !over {
+		case !in.room(len(in.whole) + len(b)):
+			full = true
+		default:
 			in.whole = append(in.whole, b...)
 			in.json.read(b)
 		}
 	})
-	if over && err == nil {
+	switch {
+	case err != nil:
+	case over:
 		err = chat.Malformed("the provider", "it is larger than %d bytes", in.limit)
+	case full:
+		err = &chat.Error{
+			Status: http.StatusBadGateway, Code: "answer_too_large_now",
+			Message: "the answer of the provider is large, and so many large ones are being read that there is no room for it",
+		}
 	}
 	return err
+}
+
+// room takes what whole needs of the budget to have so many bytes.
+func (in *input) room(bytes int) bool {
+	for int64(bytes) > freeAnswer+in.held {
+		if !in.budget.take(budgetStep) {
+			return false
+		}
+		in.held += budgetStep
+	}
+	return true
 }
 
 // ended says whether what was collected is all there is: at the end of the body, or of
@@ -105,6 +128,11 @@ func (d *document) read(b []byte) {
 func (in *input) close() {
 	if in.gzip != nil {
 		in.gzip.Close()
+	}
+	if in.held > 0 {
+		in.whole = nil
+		in.budget.give(in.held)
+		in.held = 0
 	}
 }
 

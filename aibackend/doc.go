@@ -35,8 +35,8 @@
 // a stream that ends without its end marker becomes an error too.
 //
 // Memory per exchange is bounded: by [MaxBuffered] for a whole answer, by a line or
-// a frame for a stream. An Exchange is used by one goroutine. All bytes are taken
-// for hostile. Nothing here reads a clock or a random number: what looks like either
+// a frame for a stream; a [Budget] bounds the whole answers of many exchanges. An
+// Exchange is used by one goroutine. All bytes are taken for hostile. Nothing here reads a clock or a random number: what looks like either
 // is derived from the request and the provider's headers.
 //
 // The package imports no Envoy and no Kubernetes types, does no I/O, and knows no

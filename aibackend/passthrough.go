@@ -143,7 +143,7 @@ func (x *passthrough) Response(status int, h Headers) Head {
 		head.Set = append(head.Set, Header{id, x.meta.requestID})
 	}
 	ok := succeeded(status) || status == http.StatusNoContent && !x.call.api.chat
-	unknown := x.in.begin(h, maxErrorBody) != nil
+	unknown := x.in.begin(h, maxErrorBody, x.call.backend.Budget) != nil
 	got := mediaType(h)
 	switch {
 	case !ok:

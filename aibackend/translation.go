@@ -108,7 +108,7 @@ func (t *translation) Response(status int, h Headers) Head {
 		t.err = chat.Malformed("the provider", "its content-type is %.64q", got)
 		head.Status = t.status
 	}
-	if err := t.in.begin(h, limit); err != nil {
+	if err := t.in.begin(h, limit, t.call.backend.Budget); err != nil {
 		t.mode, t.err = modeFailed, err
 		contentType = "application/json"
 		if ok {

@@ -182,6 +182,13 @@ func FuzzNames(f *testing.F) {
 			if expected, ok := oracle(from, to, text); ok && expected != want {
 				t.Fatalf("%q became %q, want %q", text, want, expected)
 			}
+			// As an event, and the next one, it becomes the same.
+			if expected, ok := oracle(from, to, text); ok && text != "" && !strings.ContainsAny(text, "\r\n") {
+				event := func(s string) string { return "data: " + s + "\n\n" }
+				if got := whole(from, to, true, event(text)+event(text)); got != event(expected)+event(expected) {
+					t.Fatalf("as events, %q became %q, want %q", text, got, expected)
+				}
+			}
 		}
 	})
 }

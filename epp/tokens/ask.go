@@ -127,6 +127,9 @@ func (e *Engine) post(ctx context.Context, url string, body []byte) (int, []byte
 		return 0, nil, errUnreachable
 	}
 	defer res.Body.Close()
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return 0, nil, errFailing // its body is the connection, whose reading no context ends
+	}
 	limit := int64(e.o.MaxAnswer)
 	b, err := io.ReadAll(io.LimitReader(res.Body, limit+1))
 	switch {

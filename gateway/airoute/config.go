@@ -38,6 +38,9 @@ type Rule struct {
 	// Groups are in the order of their priority, none of them empty. A rule without
 	// any answers 500.
 	Groups [][]Target
+	// Lost is the weight, beside those of the first group, of backends that a rule of an
+	// HTTPRoute names and that cannot be served: their share of requests is answered 500.
+	Lost uint64
 	// Managed says that another control plane configures Envoy, where clusters of
 	// pools have other names.
 	Managed bool

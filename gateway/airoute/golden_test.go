@@ -103,6 +103,9 @@ func summary(r *Result) string {
 		if x.On != AllTriggers() && len(x.Groups) > 0 {
 			p("  on %+v\n", x.On)
 		}
+		if x.Lost > 0 {
+			p("  lost %d\n", x.Lost)
+		}
 		for _, c := range x.Costs {
 			p("  cost %s %s\n", c.Name, c.Type)
 		}

@@ -52,6 +52,14 @@ func kindOf(ref *gatewayv1.HTTPBackendRef) (group, kind string) {
 	return group, kind
 }
 
+// share is a backendRef's weight.
+func share(ref *gatewayv1.HTTPBackendRef) uint64 {
+	if ref.Weight == nil {
+		return 1
+	}
+	return uint64(max(0, *ref.Weight))
+}
+
 func (r *routeBuilder) direct(i int, in *gatewayv1.HTTPRouteRule) {
 	at := fmt.Sprintf("spec.rules[%d]", i)
 	out := Rule{Name: HTTPRouteRuleName(r.from.NamespacedName, i), Managed: true, OwnedBy: "fairway", On: AllTriggers(), Attempts: 1}
@@ -70,6 +78,7 @@ func (r *routeBuilder) direct(i int, in *gatewayv1.HTTPRouteRule) {
 		toBackend := g == fairwayGroup && kind == kindBackend
 		if !toBackend && !(g == poolGroup && kind == poolKind) {
 			r.add(ReasonUnsupported, field+".kind", "beside an AIBackend, a rule can send only to AIBackends and InferencePools; put %s %s in a rule of its own", shorten(kind), shorten(string(ref.Name)))
+			out.Lost += share(ref)
 			continue
 		}
 		if toBackend && len(ref.Filters) > 0 {
@@ -78,6 +87,8 @@ func (r *routeBuilder) direct(i int, in *gatewayv1.HTTPRouteRule) {
 		t, ok := r.target(field, &v1alpha1.AIBackendRef{Group: g, Kind: kind, Name: string(ref.Name), Namespace: ref.Namespace, Weight: ref.Weight}, matches)
 		if ok {
 			group = append(group, t)
+		} else {
+			out.Lost += share(ref)
 		}
 	}
 	if len(group) > 0 {

@@ -144,10 +144,13 @@ func (p *providers) writeStatus(g *gateway, leads func() bool) error {
 	if err := p.status.SetupWithManager(g.manager); err != nil {
 		return err
 	}
-	p.access = accesscontroller.New(g.manager.GetClient(), p.source, accesscontroller.Options{
+	p.access, err = accesscontroller.New(g.manager.GetClient(), p.source, accesscontroller.Options{
 		Live: g.manager.GetAPIReader(), GatewayController: g.o.GatewayController, Leads: leads,
-		Recorder: g.manager.GetEventRecorder("fairway-gateway"),
+		Recorder: g.manager.GetEventRecorder("fairway-gateway"), Metrics: g.metrics.Registry(),
 	})
+	if err != nil {
+		return err
+	}
 	return p.access.SetupWithManager(g.manager)
 }
 

@@ -69,6 +69,8 @@ type Translators struct {
 	// Cooling and Tries are told what answers say of backends; they may be nil.
 	Cooling *Cooling
 	Tries   *Tries
+	// Budget bounds what tries hold of large answers, all together; nil is no bound.
+	Budget *aibackend.Budget
 	// Costs says what a try costs, by name, for limits and access logs. It is asked
 	// whenever the backend's count of tokens has changed, and o is how the try went so
 	// far. nil costs nothing.

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fairway-ai/fairway/aibackend"
 	"github.com/fairway-ai/fairway/aibackend/credentials"
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/gateway/airoute"
@@ -34,7 +35,13 @@ type BackendsOptions struct {
 	Log      *slog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// MaxBuffered bounds what all tries together hold of answers that are longer than
+	// 1 MiB and have to be read whole, in bytes; 0 means DefaultMaxBuffered.
+	MaxBuffered int64
 }
+
+// DefaultMaxBuffered is the room for four answers as large as one may be.
+const DefaultMaxBuffered = 4 * aibackend.MaxBuffered
 
 // Backends are the backends in use and their credentials. Each one stands for itself: a
 // credential that cannot be had is felt by requests to its own backend, and by no other.
@@ -75,6 +82,7 @@ func NewBackends(o BackendsOptions) *Backends {
 	t := &b.translators
 	t.Next, t.Observer, t.Costs, t.Log, t.Now = o.Next, o.Observer, o.Costs, o.Log, o.Now
 	t.Cooling, t.Tries = b.cooling, b.tries
+	t.Budget = aibackend.NewBudget(cmp.Or(o.MaxBuffered, DefaultMaxBuffered))
 	return b
 }
 

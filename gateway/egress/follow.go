@@ -3,7 +3,6 @@ package egress
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -233,11 +232,7 @@ func (r *Router) choose(group []airoute.Target) int {
 	if total == 0 {
 		return 0
 	}
-	random := r.Random
-	if random == nil {
-		random = rand.Uint64N
-	}
-	n := random(total)
+	n := r.random(total)
 	for i, t := range group {
 		if n < uint64(t.Weight) {
 			return i

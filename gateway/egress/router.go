@@ -3,6 +3,7 @@ package egress
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -76,8 +77,8 @@ func (r *Router) Pick(ctx context.Context, req *extproc.Request) (extproc.Pick, 
 		return r.Next.Pick(ctx, req)
 	case rule.TrimModel != "" && req.Body.Model == rule.TrimModel:
 		return extproc.Pick{}, &extproc.Rejection{Status: 404, Code: "model_not_found", Message: fmt.Sprintf("the name of a model is missing after %q", rule.TrimModel)}
-	case len(rule.Groups) == 0:
-		return extproc.Pick{}, &extproc.Rejection{Status: 500, Code: "no_usable_backend", Message: fmt.Sprintf("none of the backends of rule %q can be used; the status of its route says why", rule.Name)}
+	case len(rule.Groups) == 0 || r.loses(rule):
+		return extproc.Pick{}, &extproc.Rejection{Status: 500, Code: "no_usable_backend", Message: unusable(rule)}
 	}
 	limited, err := r.Limits.admit(rule, req, identity)
 	if err != nil {
@@ -85,6 +86,34 @@ func (r *Router) Pick(ctx context.Context, req *extproc.Request) (extproc.Pick, 
 	}
 	w := &walk{router: r, ctx: ctx, config: c, rule: rule, req: req, limited: limited}
 	return limited.picked(w.follow())
+}
+
+// loses says whether a request belongs to the share of backends that cannot be served:
+// of these, an HTTPRoute's share goes to no other, as Gateway API has it.
+func (r *Router) loses(rule *airoute.Rule) bool {
+	if rule.Lost == 0 {
+		return false
+	}
+	all := rule.Lost
+	for _, t := range rule.Groups[0] {
+		all += uint64(t.Weight)
+	}
+	return r.random(all) < rule.Lost
+}
+
+func unusable(rule *airoute.Rule) string {
+	if len(rule.Groups) == 0 {
+		return fmt.Sprintf("none of the backends of rule %q can be used; the status of its route says why", rule.Name)
+	}
+	return fmt.Sprintf("a backend of rule %q cannot be used; the events of its route say why", rule.Name)
+}
+
+// random is a number in [0, n).
+func (r *Router) random(n uint64) uint64 {
+	if r.Random == nil {
+		return rand.Uint64N(n)
+	}
+	return r.Random(n)
 }
 
 // maxServed bounds what a refusal lists.

@@ -96,6 +96,7 @@ func (t *try) Decide(func(time.Duration) error) (extproc.Change, error) {
 	if provider.Model == "" {
 		provider.Model = t.original.Model
 	}
+	provider.Budget = t.of.Budget
 	exchange, refusal := aibackend.NewExchange(t.original.Path, getter(t.original.Headers), t.whole, provider)
 	if refusal != nil {
 		return t.refused(refusal.Status, refusal.Body), nil

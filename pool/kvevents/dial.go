@@ -136,25 +136,36 @@ func (s *Subscriber) accept(ctx context.Context, l net.Listener) {
 	}
 }
 
-// admit notes a connection, unless there are too many or it is no endpoint's.
+// connsPerEndpoint is how many connections an endpoint may have: one, and those of its
+// earlier lives whose end has not shown yet.
+const connsPerEndpoint = 4
+
+// admit notes a connection, unless there are too many or it is no endpoint's. An address
+// cannot take the connections of others.
 func (s *Subscriber) admit(nc net.Conn) bool {
+	from := remote(nc)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running.Err() != nil || len(s.open) >= s.o.MaxConnections {
 		return false
 	}
-	if _, known := s.hosts[remote(nc)]; !known && !s.o.AnySource {
+	if !s.o.AnySource && s.peers[from] >= connsPerEndpoint*s.hosts[from] {
 		return false
 	}
 	s.open[nc] = struct{}{}
+	s.peers[from]++
 	return true
 }
 
 func (s *Subscriber) dismiss(nc net.Conn) {
 	_ = nc.Close() // it has ended, or is to
+	from := remote(nc)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.open, nc)
+	if s.peers[from]--; s.peers[from] == 0 {
+		delete(s.peers, from)
+	}
 }
 
 func remote(nc net.Conn) netip.Addr {

@@ -16,8 +16,10 @@ import (
 const (
 	// maxReplays is the replays in progress at once, of all endpoints.
 	maxReplays = 8
-	// replayTimeout bounds one replay, without the wait for its turn.
-	replayTimeout = 2 * time.Minute
+	// replayTimeout bounds one replay, and replayTurn the wait for its turn: endpoints
+	// whose replays never end must not keep others from going on.
+	replayTimeout = 30 * time.Second
+	replayTurn    = 30 * time.Second
 	// An endpoint gets replayBurst replays within replayCooldown.
 	replayBurst    = 2
 	replayCooldown = 30 * time.Second
@@ -88,10 +90,17 @@ func (src *source) unpop(it item) {
 func (src *source) catchUp(ctx context.Context, target Endpoint, from uint64) {
 	select {
 	case src.s.replays <- struct{}{}:
-		defer func() { <-src.s.replays }()
-	case <-ctx.Done():
-		return
+	default:
+		select {
+		case src.s.replays <- struct{}{}:
+		case <-src.s.o.After(replayTurn):
+			src.unreplayed(from, errReplayTurn)
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
+	defer func() { <-src.s.replays }()
 	if !src.started {
 		select {
 		case <-src.s.o.After(settle):
@@ -104,16 +113,24 @@ func (src *source) catchUp(ctx context.Context, target Endpoint, from uint64) {
 		return // the connection has ended, or another one has come
 	}
 	if err != nil {
-		src.s.stats.replaysFailed.Add(1)
-		src.s.log.Warn("KV cache events could not be replayed", "endpoint", src.name, "error", err)
-		if from > 0 {
-			src.reset()
-		}
+		src.unreplayed(from, err)
 	}
 }
 
-// errReplayOrder says that a replay's messages are out of order.
-var errReplayOrder = errors.New("the replayed events are not in order")
+// Why a replay came to nothing.
+var (
+	errReplayOrder = errors.New("the replayed events are not in order")
+	errReplayTurn  = errors.New("other endpoints' replays take too long")
+)
+
+// unreplayed starts from nothing where a replay would have filled a gap.
+func (src *source) unreplayed(from uint64, err error) {
+	src.s.stats.replaysFailed.Add(1)
+	src.s.log.Warn("KV cache events could not be replayed", "endpoint", src.name, "error", err)
+	if from > 0 {
+		src.reset()
+	}
+}
 
 func (src *source) fetch(ctx context.Context, target Endpoint, from uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, replayTimeout)

@@ -60,9 +60,9 @@ func replayFrame(b []byte, frames ...[]byte) []byte {
 	return b
 }
 
-// FuzzReplay has an endpoint replay anything, to a source that is behind by some
+// FuzzReplayFrames has an endpoint replay anything, to a source that is behind by some
 // messages, or has had none.
-func FuzzReplay(f *testing.F) {
+func FuzzReplayFrames(f *testing.F) {
 	number := func(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 	files, _ := filepath.Glob("testdata/events/*.msgpack")
 	whole := []byte{}

@@ -181,12 +181,16 @@ func (src *source) push(conn, seq uint64, model string, payload []byte) {
 	src.schedule()
 }
 
-// maxTurn is the items that one endpoint gets handled before others have a turn.
-const maxTurn = 32
+// maxTurn is the items, and maxTurnBytes the bytes, of which one endpoint gets no more
+// handled before others have a turn.
+const (
+	maxTurn      = 32
+	maxTurnBytes = 1 << 20
+)
 
 // pop takes the next item. When there is none, or the turn is over, the worker has
 // to leave the source alone.
-func (src *source) pop(turn int) (item, bool) {
+func (src *source) pop(over bool) (item, bool) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	switch {
@@ -198,7 +202,7 @@ func (src *source) pop(turn int) (item, bool) {
 		if cap(src.queue) > keptItems {
 			src.queue = nil
 		}
-	case turn == maxTurn:
+	case over:
 		src.s.ready.add(src)
 	default:
 		it := src.queue[src.head]
@@ -220,11 +224,12 @@ const keptItems = 64
 
 // process handles the queue for one turn.
 func (src *source) process(d *decoder) {
-	for turn := 0; ; turn++ {
-		it, ok := src.pop(turn)
+	for turn, bytes := 0, 0; ; turn++ {
+		it, ok := src.pop(turn == maxTurn || bytes >= maxTurnBytes)
 		if !ok {
 			return
 		}
+		bytes += len(it.payload)
 		src.handle(it, d)
 	}
 }

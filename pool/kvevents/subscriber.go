@@ -42,7 +42,8 @@ type Options struct {
 	QueueMessages, QueueBytes int
 	// MaxMessage bounds one message in bytes; 0 means 8 MiB.
 	MaxMessage int
-	// MaxConnections bounds the connections to Bind; 0 means 4096.
+	// MaxConnections bounds the connections to Bind; 0 means 4096. Unless AnySource is
+	// set, an address may have 4 for each of its endpoints.
 	MaxConnections int
 
 	// Logger gets changes of state, not events; nil means slog.Default().
@@ -124,13 +125,14 @@ type Subscriber struct {
 
 	mu      sync.Mutex
 	sources map[string]*source
-	byTopic map[string]*source      // by "ip:port" and by name
-	hosts   map[netip.Addr]struct{} // of sources
-	running context.Context         // of Run
-	stopped bool                    // Run is about to return
-	wg      sync.WaitGroup          // dials, replays, connections
-	open    map[net.Conn]struct{}   // to Bind
-	bound   net.Addr                // of Bind
+	byTopic map[string]*source    // by "ip:port" and by name
+	hosts   map[netip.Addr]int    // of sources, and their number
+	running context.Context       // of Run
+	stopped bool                  // Run is about to return
+	wg      sync.WaitGroup        // dials, replays, connections
+	open    map[net.Conn]struct{} // to Bind
+	peers   map[netip.Addr]int    // of open, and their number
+	bound   net.Addr              // of Bind
 }
 
 // New returns a subscriber that has nothing to follow yet.
@@ -153,7 +155,7 @@ func New(o Options) (*Subscriber, error) {
 	}
 	s := &Subscriber{
 		o: o.withDefaults(), replays: make(chan struct{}, maxReplays),
-		sources: make(map[string]*source), byTopic: make(map[string]*source), open: make(map[net.Conn]struct{}),
+		sources: make(map[string]*source), byTopic: make(map[string]*source), open: make(map[net.Conn]struct{}), peers: make(map[netip.Addr]int),
 	}
 	s.log = s.o.Logger
 	s.ready.init()
@@ -176,7 +178,7 @@ func (s *Subscriber) SetEndpoints(list []Endpoint) {
 		}
 	}
 	clear(s.byTopic)
-	s.hosts = make(map[netip.Addr]struct{}, len(wanted))
+	s.hosts = make(map[netip.Addr]int, len(wanted))
 	for name, e := range wanted {
 		src := s.sources[name]
 		if src == nil {
@@ -189,7 +191,7 @@ func (s *Subscriber) SetEndpoints(list []Endpoint) {
 		s.byTopic[name] = src
 		s.byTopic[net.JoinHostPort(e.Address, fmt.Sprint(e.Port))] = src
 		if a, err := netip.ParseAddr(e.Address); err == nil {
-			s.hosts[a.Unmap()] = struct{}{}
+			s.hosts[a.Unmap()]++
 		}
 	}
 }

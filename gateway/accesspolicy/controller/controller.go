@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,6 +29,7 @@ import (
 	"github.com/fairway-ai/fairway/gateway/accesspolicy"
 	"github.com/fairway-ai/fairway/gateway/airoute"
 	"github.com/fairway-ai/fairway/gateway/airoute/kube"
+	"github.com/fairway-ai/fairway/gateway/internal/statusgauge"
 )
 
 const (
@@ -63,6 +65,8 @@ type Options struct {
 	Leads func() bool
 	// Recorder receives an event for each change of a condition. Default: none.
 	Recorder events.EventRecorder
+	// Metrics registers the controller's metrics. Default: nowhere.
+	Metrics prometheus.Registerer
 	// Clock judges certificates. Default the system's.
 	Clock clock.PassiveClock
 }
@@ -72,13 +76,15 @@ type Controller struct {
 	client client.Client
 	source Source
 	o      Options
+	status *statusgauge.Gauge
 
 	mu    sync.Mutex
 	queue workqueue.TypedRateLimitingInterface[types.NamespacedName] // nil before the start
 }
 
-// New makes a controller that follows s, which must not run yet.
-func New(c client.Client, s Source, o Options) *Controller {
+// New makes a controller that follows s, which must not run yet. It fails when its
+// metrics cannot be registered.
+func New(c client.Client, s Source, o Options) (*Controller, error) {
 	if o.Live == nil {
 		o.Live = c
 	}
@@ -89,14 +95,22 @@ func New(c client.Client, s Source, o Options) *Controller {
 		o.Clock = clock.RealClock{}
 	}
 	o.GatewayController = cmp.Or(o.GatewayController, EnvoyGateway)
-	x := &Controller{client: c, source: s, o: o}
+	x := &Controller{
+		client: c, source: s, o: o,
+		status: statusgauge.New("fairway_aiaccesspolicy_status", "AIAccessPolicies, by their conditions.", o.Leads),
+	}
+	if o.Metrics != nil {
+		if err := o.Metrics.Register(x.status); err != nil {
+			return nil, fmt.Errorf("register the metrics of AIAccessPolicies: %w", err)
+		}
+	}
 	s.Subscribe(func(*airoute.Result) { x.Elected() })
 	s.SubscribeObjects(func(k kube.Kind, name types.NamespacedName) {
 		if k == kube.AIAccessPolicy {
 			x.add(name)
 		}
 	})
-	return x
+	return x, nil
 }
 
 // SetupWithManager adds the controller to a manager.
@@ -155,6 +169,7 @@ func (c *Controller) Reconcile(ctx context.Context, name types.NamespacedName) (
 	var p v1alpha1.AIAccessPolicy
 	if err := c.client.Get(ctx, name, &p); err != nil {
 		if apierrors.IsNotFound(err) {
+			c.status.Forget(name)
 			return reconcile.Result{}, nil // what it owns goes with it
 		}
 		return reconcile.Result{}, fmt.Errorf("AIAccessPolicy %s: read: %w", name, err)
@@ -231,7 +246,9 @@ func (l *look) write() (time.Duration, error) {
 	if !meta.IsStatusConditionTrue(l.policy.Status.Conditions, Programmed) {
 		again = soon
 	}
+	name := client.ObjectKeyFromObject(l.policy)
 	if equality.Semantic.DeepEqual(before.Status, l.policy.Status) {
+		l.status.Observe(name, [][]metav1.Condition{l.policy.Status.Conditions})
 		return again, nil
 	}
 	err := l.client.Status().Patch(l.ctx, l.policy, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
@@ -243,6 +260,7 @@ func (l *look) write() (time.Duration, error) {
 	case err != nil:
 		return 0, err
 	}
+	l.status.Observe(name, [][]metav1.Condition{l.policy.Status.Conditions})
 	for _, c := range l.found {
 		was := meta.FindStatusCondition(before.Status.Conditions, c.Type)
 		if l.o.Recorder == nil || was != nil && was.Status == c.Status && was.Reason == c.Reason {

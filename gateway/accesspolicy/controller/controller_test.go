@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
 	apiext "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -43,6 +45,7 @@ type world struct {
 	client.Client
 	controller *Controller
 	clock      *clocktesting.FakePassiveClock
+	metrics    *prometheus.Registry
 	events     []string
 	mu         sync.Mutex
 }
@@ -114,11 +117,13 @@ func newWorld(t *testing.T) *world {
 			t.Fatal(err)
 		}
 	}
-	w := &world{T: t, clock: clocktesting.NewFakePassiveClock(time.Now().Truncate(time.Second))}
+	w := &world{T: t, clock: clocktesting.NewFakePassiveClock(time.Now().Truncate(time.Second)), metrics: prometheus.NewRegistry()}
 	if w.Client, err = client.New(config, client.Options{Scheme: s}); err != nil {
 		t.Fatal(err)
 	}
-	w.controller = New(w.Client, w, Options{Clock: w.clock, Recorder: w})
+	if w.controller, err = New(w.Client, w, Options{Clock: w.clock, Recorder: w, Metrics: w.metrics}); err != nil {
+		t.Fatal(err)
+	}
 	w.create(&gatewayv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "eg"}, Spec: gatewayv1.GatewayClassSpec{ControllerName: EnvoyGateway}})
 	return w
 }
@@ -239,6 +244,7 @@ func TestController(t *testing.T) {
 	t.Run("what is missing", func(t *testing.T) { w.T = t; w.missing() })
 	t.Run("others' ClientTrafficPolicies", func(t *testing.T) { w.T = t; w.foreign() })
 	t.Run("not the leader", func(t *testing.T) { w.T = t; w.following() })
+	t.Run("what is counted", func(t *testing.T) { w.T = t; w.counted() })
 }
 
 func (w *world) life() {
@@ -395,7 +401,14 @@ func (w *world) foreign() {
 
 func (w *world) following() {
 	w.create(gateway("following"), bundle("following", spiffe(w.certificate(24*time.Hour))), policyFor("following", "following"))
-	c := New(w.Client, w, Options{Leads: func() bool { return false }})
+	follower := prometheus.NewRegistry()
+	c, err := New(w.Client, w, Options{Leads: func() bool { return false }, Metrics: follower})
+	if err != nil {
+		w.Fatal(err)
+	}
+	if n, err := testutil.GatherAndCount(follower); n != 0 || err != nil {
+		w.Errorf("a replica that does not lead reports %d conditions, %v", n, err)
+	}
 	if _, err := c.Reconcile(context.Background(), types.NamespacedName{Namespace: "default", Name: "following"}); err != nil || w.traffic("following") != nil {
 		w.Errorf("a replica that does not lead writes: %v", err)
 	}

@@ -28,6 +28,8 @@ type endpoint struct {
 	// twice counts the further blocks that have a key, as where a model's groups of
 	// layers differ in block size.
 	twice map[uint64]int32
+	// size is what counts against MaxBlocks: the weights of all blocks.
+	size int
 	// scratch
 	keys  []uint64
 	carry []uint32
@@ -59,6 +61,7 @@ func (ep *endpoint) reset() {
 	ep.x.stats.blocks.Add(-int64(ep.blocks.n))
 	ep.blocks, ep.rest = blocks{mult: ep.x.mult}, make(map[uint64][]uint32)
 	ep.more, ep.twice = make(map[uint64][]uint64), make(map[uint64]int32)
+	ep.size = 0
 	ep.weak.Store(0)
 	ep.x.forgetAssumed(ep)
 }
@@ -149,7 +152,7 @@ func (ep *endpoint) store(e *kvevents.Stored) {
 			c.torn.Add(uint64(len(e.Hashes) - i))
 			return
 		}
-		if ep.blocks.n >= ep.x.o.MaxBlocks {
+		if ep.size+max(1, e.BlockSize/ep.x.o.BlockTokens) > ep.x.o.MaxBlocks {
 			c.dropped.Add(uint64(len(e.Hashes) - i))
 			return
 		}
@@ -227,6 +230,7 @@ func (ep *endpoint) create(h uint64, at, tier int, state uint64, rest, tokens []
 		ep.more[h] = slices.Clone(ep.keys[:n-1])
 	}
 	ep.blocks.put(at, h, b)
+	ep.size += ep.weight(h)
 	ep.x.stats.blocks.Add(1)
 	for _, key := range ep.keys {
 		ep.fresh = append(ep.fresh, prefix.Block{Hash: key, Tokens: int32(size)})

@@ -22,7 +22,8 @@ type Options struct {
 	// begins so, 0 to 1; one that matches none counts fully. nil means 0.8 for
 	// "cpu".
 	TierWeights map[string]float32
-	// MaxBlocks bounds the blocks followed of one endpoint; 0 means 1<<20.
+	// MaxBlocks bounds the blocks followed of one endpoint, where one of the engine's
+	// counts as many as it has of ours; 0 means 1<<20.
 	MaxBlocks int
 	// SpeculativeTTL is how long a dispatched prompt counts as cached before the
 	// engine says so; 0 means 2 s, less than 0 not at all.

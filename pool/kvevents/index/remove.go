@@ -45,6 +45,7 @@ func (ep *endpoint) remove(e *kvevents.Removed) {
 				ep.gone = append(ep.gone, key)
 			}
 		})
+		ep.size -= ep.weight(h)
 		ep.blocks.drop(at)
 		if len(ep.rest) > 0 {
 			delete(ep.rest, h)
@@ -57,6 +58,22 @@ func (ep *endpoint) remove(e *kvevents.Removed) {
 	ep.x.o.Prefix.RemoveAll(ep.slot, ep.gone)
 	ep.gone = trim(ep.gone)
 }
+
+// weight is what a block takes of MaxBlocks, after what it takes of memory: an engine
+// may say that its blocks are many times the size of ours.
+func (ep *endpoint) weight(h uint64) int {
+	w := 1
+	if len(ep.more) > 0 {
+		w += len(ep.more[h])
+	}
+	if len(ep.rest) > 0 {
+		w += len(ep.rest[h]) / restTokens
+	}
+	return w
+}
+
+// restTokens is how many tokens of a rest take as much memory as a block.
+const restTokens = 64
 
 // each calls f for a block's keys.
 func (ep *endpoint) each(h uint64, b block, f func(key uint64)) {
