@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/fairway-ai/fairway/epp/flowcontrol"
+	"github.com/fairway-ai/fairway/epp/metrics"
 	"github.com/fairway-ai/fairway/extproc"
 )
 
@@ -18,7 +19,9 @@ func (r *request) admit(ctx context.Context, req *extproc.Request) error {
 	if g == nil {
 		return nil
 	}
-	at := g.enter(r, p.clock.Now())
+	now := p.clock.Now()
+	at := g.enter(r, now)
+	p.o.Metrics.FlowEnqueued(r.counts, r.enqueued(at), p.clock.Now().Sub(now))
 	if at == waits {
 		var err error
 		if at, err = r.wait(ctx, req, g); err != nil {
@@ -31,6 +34,17 @@ func (r *request) admit(ctx context.Context, req *extproc.Request) error {
 	}
 	p.o.Metrics.FlowOutcome(r.route.name, r.counts, string(flowcontrol.Dispatched))
 	return nil
+}
+
+// enqueued is what came of coming to the queue.
+func (r *request) enqueued(at passage) string {
+	switch at {
+	case waits:
+		return metrics.EnqueueWaits
+	case refused:
+		return string(r.refusal.outcome)
+	}
+	return string(flowcontrol.Dispatched)
 }
 
 // refusedBy is the refusal as an error.

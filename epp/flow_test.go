@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -412,9 +413,17 @@ func flowHistory(t *testing.T, rng *rand.Rand) (queued bool) {
 	pool := newFakePool(1 + rng.IntN(3))
 	every := slices.Clone(pool.Snapshot().Endpoints)
 	c := concurrent(each)
-	c.TTL, c.NoEndpointTTL = 20*time.Second, 20*time.Second
+	c.TTL, c.NoEndpointTTL, c.Evict = 20*time.Second, 20*time.Second, rng.IntN(2) == 0
 	p := newPicker(t, Options{Pools: onePool(pool), Flow: c, Hold: rng.IntN(2) == 0, Priority: priorities})
 	var waiting, flying []*asked
+	ended := map[*asked]*atomic.Int32{} // how often a request was evicted
+	over := func(a *asked) {
+		if n := ended[a]; n != nil && n.Load() > 0 {
+			cut(a)
+			return
+		}
+		end(a)
+	}
 	g := p.routes.Load().all[0].state.flow
 	for step := range 200 {
 		switch k := rng.IntN(20); {
@@ -424,7 +433,7 @@ func flowHistory(t *testing.T, rng *rand.Rand) (queued bool) {
 			waiting = append(waiting, ask(p, req))
 		case k < 14 && len(flying) > 0:
 			i := rng.IntN(len(flying))
-			end(flying[i])
+			over(flying[i])
 			flying = slices.Delete(flying, i, i+1)
 		case k < 15 && len(waiting) > 0:
 			waiting[rng.IntN(len(waiting))].cancel()
@@ -465,6 +474,11 @@ func flowHistory(t *testing.T, rng *rand.Rand) (queued bool) {
 			switch {
 			case a.err == nil:
 				flying = append(flying, a)
+				if i := a.pick.Interrupt; i != nil && rng.IntN(5) > 0 { // else its response came first
+					n := new(atomic.Int32)
+					ended[a] = n
+					i.Bind(func(*extproc.Rejection) bool { n.Add(1); return true })
+				}
 			case errors.Is(a.err, context.Canceled), errors.As(a.err, &rej):
 			default:
 				t.Errorf("Pick: %v", a.err)
@@ -477,10 +491,16 @@ func flowHistory(t *testing.T, rng *rand.Rand) (queued bool) {
 	time.Sleep(time.Minute)
 	for _, a := range slices.Concat(waiting, flying) {
 		if <-a.done; a.err == nil {
-			end(a)
+			over(a)
+		}
+		if n := ended[a]; n != nil && n.Load() > 1 {
+			t.Error("a request was evicted twice")
 		}
 	}
 	drained(t, every)
+	if e := g.pool.evictor; e != nil && e.Len() > 0 {
+		t.Errorf("%d ended requests may still be evicted", e.Len())
+	}
 	if g.callers.Load() != 0 || g.pool.pending != (flowcontrol.Pending{}) || g.held() != 0 {
 		t.Errorf("%d callers, %+v, %d wait at the end", g.callers.Load(), g.pool.pending, g.held())
 	}
@@ -496,6 +516,7 @@ func TestFlowStress(t *testing.T) {
 	c := concurrent(each)
 	c.TTL, c.NoEndpointTTL = time.Hour, time.Hour
 	c.Default.Fairness = flowcontrol.Fairness{Type: flowcontrol.ProgramAware, Programs: flowcontrol.DefaultPrograms()}
+	c.Evict = true
 	p := newPicker(t, Options{Pools: onePool(pool), Flow: c, Priority: priorities, Hold: true})
 	var wg sync.WaitGroup
 	for k := range 32 {
@@ -511,6 +532,15 @@ func TestFlowStress(t *testing.T) {
 				if err == nil {
 					if n := es[0].Load.View().Requests + es[1].Load.View().Requests; n > 2*each {
 						t.Errorf("%d in flight, at most %d may be", n, 2*each)
+					}
+					if i := pick.Interrupt; i != nil {
+						hit := make(chan struct{}, 1)
+						i.Bind(func(*extproc.Rejection) bool { hit <- struct{}{}; return true })
+						select {
+						case <-hit:
+						case <-time.After(time.Duration(rng.IntN(200)) * time.Microsecond):
+						}
+						i.Bind(nil)
 					}
 					pick.Observer.End(time.Now(), extproc.Outcome{Chunks: 7, Streamed: true})
 				} else if !errors.Is(err, context.Canceled) {
@@ -529,3 +559,35 @@ func TestFlowStress(t *testing.T) {
 }
 
 func scrapeLines(m *metrics.Metrics) []string { return strings.Split(scrape(m), "\n") }
+
+// TestFlowSettleWakes: a request counts twice for a moment, as let through and at its
+// endpoint. What ends in that moment makes room that nobody saw.
+func TestFlowSettleWakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool := newFakePool(1)
+		p := newPicker(t, Options{Pools: onePool(pool), Flow: concurrent(2)})
+		g, load, now := p.routes.Load().all[0].state.flow, pool.Snapshot().Endpoints[0].Load, time.Now()
+		var flights [2]scheduler.Flight
+		var all []*request
+		for i := range 3 {
+			r := newRequest(p)
+			r.begin(wish(fmt.Sprint(i)))
+			if at := g.enter(r, now); (at == waits) != (i == 2) {
+				t.Fatalf("request %d: %v", i, at)
+			}
+			all = append(all, r)
+		}
+		flights[0].Bind(load, 0, 10)
+		g.settle(all[0], now)
+		flights[1].Bind(load, 0, 10)
+		flights[0].End(now)
+		g.release(now)
+		if len(all[2].told) > 0 {
+			t.Fatal("let through while two are counted")
+		}
+		g.settle(all[1], now)
+		if len(all[2].told) == 0 {
+			t.Error("there is room, and nobody is told")
+		}
+	})
+}

@@ -29,7 +29,6 @@ type gate struct {
 	leaving bool        // nobody may begin to wait
 	stop    func() bool // the timer's; nil while none runs
 	alarmAt time.Time
-	round   uint64 // of looking who may go; readings are taken anew in each
 }
 
 // passage is what became of a request at a gate.
@@ -92,7 +91,9 @@ func (g *gate) admit(r *request, now time.Time) passage {
 			subset = []string{}
 		}
 	}
-	g.round++
+	if g.pool != nil {
+		g.pool.look(now)
+	}
 	if g.queue.Free(now, r.sched.Priority, subset, g) {
 		g.pass(r, now, r.uncached(r.decision.Uncached))
 		return passed
@@ -139,7 +140,17 @@ func (g *gate) release(now time.Time) {
 // serve takes out who has waited long enough, lets through who may go, and sets the
 // timer. The caller holds the lock.
 func (g *gate) serve(now time.Time) {
-	g.round++
+	if g.pool == nil {
+		g.serveAll(now)
+		return
+	}
+	start := g.clock.Now()
+	g.pool.look(now)
+	g.serveAll(now)
+	g.pool.metrics.FlowCycle(g.clock.Now().Sub(start))
+}
+
+func (g *gate) serveAll(now time.Time) {
 	for w, outcome := g.queue.Expire(now); w != nil; w, outcome = g.queue.Expire(now) {
 		r := w.Payload.(*request)
 		switch {
@@ -155,6 +166,7 @@ func (g *gate) serve(now time.Time) {
 	for w := g.queue.Pop(now, g); w != nil; w = g.queue.Pop(now, g) {
 		g.send(w, now)
 	}
+	g.evict(now)
 	g.arm(now)
 }
 
@@ -190,9 +202,19 @@ func (g *gate) refuse(r *request, why *refusal) {
 // timer that fires too early only looks again.
 func (g *gate) arm(now time.Time) {
 	at, ok := g.queue.Deadline()
-	if g.pool != nil && g.pool.recheck > 0 && g.queue.Len() > 0 {
-		if again := now.Add(g.pool.recheck); !ok || again.Before(at) {
-			at, ok = again, true
+	if g.pool != nil && g.queue.Len() > 0 {
+		earlier := func(again time.Time) {
+			if !ok || again.Before(at) {
+				at, ok = again, true
+			}
+		}
+		if g.pool.recheck > 0 {
+			earlier(now.Add(g.pool.recheck))
+		}
+		if e := g.pool.evictor; e != nil {
+			if again, some := e.Deadline(); some {
+				earlier(again)
+			}
 		}
 	}
 	if !ok || g.stop != nil && !g.alarmAt.After(at) {
@@ -229,47 +251,6 @@ func (g *gate) leave(r *request) bool {
 	return true
 }
 
-// close turns every waiting request away, for good: the endpoint or the pool is
-// gone.
-func (g *gate) close() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.closed = true
-	if g.stop != nil {
-		g.stop()
-	}
-	g.drain()
-}
-
-// flush turns every waiting request away, and goes on: the endpoint refuses
-// connections.
-func (g *gate) flush() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.drain()
-}
-
-// dismiss turns every waiting request away, and from then on those that would have to
-// wait: the process ends.
-func (g *gate) dismiss() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.leaving = true
-	g.drain()
-}
-
-func (g *gate) drain() {
-	g.queue.Drain(func(w *flowcontrol.Waiter) {
-		r := w.Payload.(*request)
-		if g.pool != nil {
-			g.refuse(r, &shuttingDown)
-			return
-		}
-		g.callers.Add(-1)
-		r.told <- gone
-	})
-}
-
 func (g *gate) held() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -281,10 +262,7 @@ func (g *gate) Saturation(l *flowcontrol.Lane) float64 {
 	if g.pool == nil {
 		return g.load.Saturation()
 	}
-	if l.Memo.Round != g.round {
-		l.Memo.Round, l.Memo.Reading = g.round, g.pool.read(g.clock.Now(), l.Subset)
-	}
-	return l.Memo.Reading.With(g.pool.pending)
+	return g.pool.meter.Lane(l).With(g.pool.pending)
 }
 
 func (g *gate) uncached(h *scheduler.Held) int64 {

@@ -19,6 +19,7 @@ var (
 // ResponseHeaders implements extproc.Observer.
 func (r *request) ResponseHeaders(now time.Time, status int, served string) []extproc.Header {
 	r.status = status
+	r.responded()
 	if served != "" && served != r.behind(r.endpoint.Address) {
 		r.servedBy(now, served)
 	}
@@ -113,6 +114,8 @@ func (r *request) End(now time.Time, o extproc.Outcome) {
 	}
 	reason := ""
 	switch {
+	case o.Interrupted:
+		reason = codeExhausted
 	case status >= 400:
 		reason = codeModelServer
 	case !o.Complete:
@@ -122,7 +125,7 @@ func (r *request) End(now time.Time, o extproc.Outcome) {
 		r.counts.Failed(reason)
 	}
 	out := metrics.Outcome{
-		Duration: total, ResponseBytes: o.ResponseBytes, Responded: status != 0,
+		Duration: total, ResponseBytes: o.ResponseBytes, Responded: status != 0 && !o.Interrupted,
 		UsageKnown:  o.Usage.Known,
 		InputTokens: o.Usage.PromptTokens, OutputTokens: o.Usage.CompletionTokens, CachedTokens: o.Usage.CachedTokens,
 	}

@@ -183,7 +183,7 @@ func (p *Picker) SetPools(pools []Pool) error {
 		s := states[e]
 		if s == nil {
 			if s = p.states[e]; s == nil {
-				s = newPoolState(e, &p.o, p.clock)
+				s = newPoolState(e, &p.o, p.clock, pools[i].Name)
 			}
 			states[e] = s
 		}

@@ -1,7 +1,6 @@
 package epp
 
 import (
-	"strings"
 	"time"
 
 	"github.com/fairway-ai/fairway/epp/flowcontrol"
@@ -23,18 +22,26 @@ const recheck = 100 * time.Millisecond
 
 // poolValve says how full a pool is. The gate's lock guards it.
 type poolValve struct {
+	name      string
 	endpoints Endpoints
 	detector  flowcontrol.Detector
+	meter     flowcontrol.Meter
 	recheck   time.Duration
 	// pending are let through and not bound to an endpoint yet.
 	pending flowcontrol.Pending
-	only    []int32
+	metrics *metrics.Metrics
+	// evictor chooses running requests to end; nil when none is ended.
+	evictor *flowcontrol.Evictor
 }
 
 // newPoolGate makes the gate in front of a pool, and has it told of what changes
 // there.
-func newPoolGate(e Endpoints, c *flowcontrol.Config, clock Clock) (g *gate, cancel func()) {
-	g = &gate{clock: clock, pool: &poolValve{endpoints: e, detector: c.Detector, recheck: recheck}}
+func newPoolGate(e Endpoints, o *Options, clock Clock, name string) (g *gate, cancel func()) {
+	c := o.Flow
+	g = &gate{clock: clock, pool: &poolValve{name: name, endpoints: e, detector: c.Detector, recheck: recheck, metrics: o.Metrics}}
+	if c.Evict {
+		g.pool.evictor = flowcontrol.NewEvictor(c.Detector)
+	}
 	g.queue = flowcontrol.NewQueue(c, nil, func(w *flowcontrol.Waiter) {
 		g.refuse(w.Payload.(*request), &displaced)
 	})
@@ -63,40 +70,19 @@ func (g *gate) changed() {
 	g.serve(now)
 }
 
-// read is the saturation of the endpoints in subset, nil for all.
-func (v *poolValve) read(now time.Time, subset []string) flowcontrol.Reading {
-	s := v.endpoints.Snapshot()
-	if subset == nil {
-		return v.detector.Read(now, s, nil, false)
-	}
-	v.only = v.only[:0]
-	for i := range s.Endpoints {
-		if contains(subset, s.Endpoints[i].Address) {
-			v.only = append(v.only, int32(i))
-		}
-	}
-	return v.detector.Read(now, s, v.only, true)
-}
+// look brings the meter up to date.
+func (v *poolValve) look(now time.Time) { v.meter.Update(now, v.detector, v.endpoints.Snapshot()) }
 
-// contains reports whether a subset, of "ip:port" or "ip", has an address.
-func contains(subset []string, address string) bool {
-	for _, s := range subset {
-		if s == address || len(s) < len(address) && address[len(s)] == ':' && address[:len(s)] == s && strings.LastIndexByte(address, ':') == len(s) {
-			return true
-		}
-	}
-	return false
-}
-
-// settle ends a request's time between the gate and an endpoint. bound says that an
-// endpoint counts it now; otherwise there is room for another one.
-func (g *gate) settle(r *request, now time.Time, bound bool) {
+// settle ends a request's time between the gate and an endpoint: an endpoint counts it
+// now, or it is over. In between it counted twice, so that another one may have been
+// kept waiting for nothing.
+func (g *gate) settle(r *request, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	r.pending = false
 	g.pool.pending.Requests--
 	g.pool.pending.Tokens -= r.sched.PromptTokens
-	if !bound {
+	if g.queue.Len() > 0 {
 		g.serve(now)
 	}
 }
@@ -121,7 +107,9 @@ func (g *gate) served(now time.Time, priority int, flow string, tokens float64) 
 func (g *gate) view(c *flowcontrol.Config) *metrics.FlowView {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	reading := g.pool.read(g.clock.Now(), nil)
+	now := g.clock.Now()
+	g.pool.look(now)
+	reading := g.pool.meter.All()
 	v := &metrics.FlowView{
 		Saturation: reading.With(g.pool.pending), Stale: reading.Stale,
 		Requests: g.queue.Len(), Bytes: g.queue.Bytes(), MaxRequests: c.MaxRequests, MaxBytes: c.MaxBytes,
@@ -131,6 +119,12 @@ func (g *gate) view(c *flowcontrol.Config) *metrics.FlowView {
 	}
 	for b := range g.queue.Bands {
 		v.Bands = append(v.Bands, b)
+	}
+	for p := range g.queue.Programs(now) {
+		v.Programs = append(v.Programs, p)
+	}
+	if e := g.pool.evictor; e != nil {
+		v.Evicts, v.Target, v.Owed = true, e.Target(), e.Owed(&g.pool.meter)
 	}
 	return v
 }

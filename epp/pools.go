@@ -194,7 +194,7 @@ type poolState struct {
 	last   []scheduler.Endpoint
 }
 
-func newPoolState(e Endpoints, o *Options, clock Clock) *poolState {
+func newPoolState(e Endpoints, o *Options, clock Clock, name string) *poolState {
 	s := &poolState{endpoints: e, clock: clock, queue: endpointQueue(), forget: o.Metrics.ForgetEndpoint}
 	s.gates.Store(&map[*scheduler.Load]*gate{})
 	s.cancel = e.OnChange(func(snap *scheduler.Snapshot) {
@@ -204,7 +204,7 @@ func newPoolState(e Endpoints, o *Options, clock Clock) *poolState {
 	s.changed()
 	if o.Flow != nil {
 		stop, stopFlow := s.cancel, func() {}
-		s.flow, stopFlow = newPoolGate(e, o.Flow, clock)
+		s.flow, stopFlow = newPoolGate(e, o, clock, name)
 		s.cancel = func() { stop(); stopFlow() }
 	}
 	return s

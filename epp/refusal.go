@@ -35,6 +35,10 @@ var (
 		flowcontrol.EvictedOther, 429, "evicted", "evicted-queue-pressure",
 		"the request made room for one of a higher priority; try again later",
 	}
+	evicted = refusal{
+		flowcontrol.EvictedOther, 429, "evicted", "evicted",
+		"the request was ended for one of a higher priority; try again later",
+	}
 	notServed = refusal{
 		flowcontrol.RejectedOther, 503, "shutting_down", "rejected-shutting-down",
 		"the pool is no longer served here; try again",

@@ -60,6 +60,8 @@ type request struct {
 	flow string
 	// pending is true between the pool's gate and an endpoint; its lock guards it.
 	pending bool
+	// victim is set for a request that may be ended before its response.
+	victim *victim
 	// announced is true once the gateway was told to be patient.
 	announced bool
 
@@ -228,7 +230,7 @@ func (r *request) enter(ctx context.Context, req *extproc.Request, force bool) (
 		r.bound = now
 	}
 	if r.pending {
-		r.route.state.flow.settle(r, now, true)
+		r.route.state.flow.settle(r, now)
 	}
 	if g == nil || force {
 		r.dispatch(now, uncached)
@@ -341,6 +343,7 @@ func (r *request) answer(req *extproc.Request) extproc.Pick {
 		}
 	}
 	r.renamed(&pick)
+	r.victimize(&pick, now)
 	r.span.Picked(r.route.name, r.endpoint.ID, r.sched.Model, r.sched.PromptTokens, r.decision.Cached, r.waited)
 	// Strings of the request's headers would keep all of them in memory.
 	r.ext, r.snap = nil, nil
@@ -436,9 +439,9 @@ func (r *request) recycle(now time.Time) {
 	}
 	if r.route != nil && r.route.state.flow != nil {
 		if flow := r.route.state.flow; r.pending {
-			flow.settle(r, now, false)
+			flow.settle(r, now)
 		} else {
-			flow.release(now)
+			flow.ended(r, now)
 		}
 	}
 	r.ext, r.route, r.refused, r.snap, r.counts = nil, nil, nil, nil, nil
@@ -456,6 +459,7 @@ func (r *request) recycle(now time.Time) {
 	r.received, r.bound, r.first, r.last, r.waitsAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	r.record, r.span = explain.Ref{}, tracing.Span{}
 	r.status, r.waited, r.scores, r.scored, r.asked, r.announced = 0, 0, "", nil, "", false
+	r.victim = nil
 	r.picker.requests.Put(r)
 }
 

@@ -30,6 +30,9 @@
 // received them; the buffers of a body are scanned, and sent back, in place. What
 // is allocated for a request does not depend on the length of its body.
 //
+// A request that waits for its response can be ended from outside, with an [Interrupt]:
+// its client gets an immediate response, and Envoy resets the request to the server.
+//
 // Pools that Options.Foreign knows are answered for by endpoint pickers of others. The
 // server carries such a picker's answers to Envoy as they are, changed bodies
 // included, whatever the arrangement; only where Envoy has sent the original on

@@ -106,6 +106,8 @@ type Pick struct {
 	ResponseHeaders []Header
 	// Observer is told of the response; nil when nobody cares.
 	Observer Observer
+	// Interrupt ends the request before its response; nil when nobody will.
+	Interrupt *Interrupt
 	// Model replaces the model's name in the body, and nothing else of it; "" leaves
 	// it, and so does a body that names none. It takes a body that is BUFFERED or
 	// FULL_DUPLEX_STREAMED. The answer carries the name that the server gives it.
@@ -180,6 +182,8 @@ type Outcome struct {
 	Streamed bool
 	// Chunks counts a streamed response's events that carried tokens.
 	Chunks int64
+	// Interrupted is true when an Interrupt answered the client, with Status.
+	Interrupted bool
 }
 
 // Rejection is an error answered to the client in the schema of the API it

@@ -273,7 +273,7 @@ func (st *stream) pick(body *scan.Result, ended bool) error {
 	if err != nil {
 		return st.reject(err)
 	}
-	st.observer, st.foreign = p.Observer, p.Exchange
+	st.observer, st.foreign, st.interrupt = p.Observer, p.Exchange, p.Interrupt
 	st.response.set = p.ResponseHeaders
 	r.phase = phasePicked
 	if ended {

@@ -21,7 +21,7 @@ var errDone = errors.New("done")
 func protocolError(text string) error { return status.Error(codes.InvalidArgument, "ext_proc: "+text) }
 
 // stream is one ext_proc stream, which is one HTTP request. Its goroutine is the
-// only one that touches it. Streams are pooled; reset is what makes one new.
+// only one that touches it, but for an Interrupt's while this one waits. Streams are pooled; reset is what makes one new.
 type stream struct {
 	srv *Server
 	ss  grpc.ServerStream
@@ -41,13 +41,17 @@ type stream struct {
 	// foreign is the exchange with somebody else's picker that answers for the pool, or
 	// that our own asked; nil for all others.
 	foreign Exchange
+	// interrupt ends the request from outside; nil when nobody will, or can any more.
+	interrupt     *Interrupt
+	interruptFunc func(*Rejection) bool
+	interrupted   bool // and was: the client has its answer
 	// poisoned is set when a panic passed through: the state is not used again.
 	poisoned bool
 }
 
 func newStream(s *Server) *stream {
 	st := &stream{srv: s}
-	st.request.holdFunc = st.hold
+	st.request.holdFunc, st.interruptFunc = st.hold, st.beInterrupted
 	return st
 }
 
@@ -78,6 +82,7 @@ func (st *stream) run() error {
 			if f, ok := st.srv.opts.Foreign.(Misser); first && ok {
 				f.Missed(st.ss.Context(), pool(st.ss.Context()))
 			}
+			st.unbind()
 			st.closed(err)
 			if err == io.EOF {
 				return nil
@@ -92,7 +97,7 @@ func (st *stream) run() error {
 		// In observability mode the proxy reads no answers, so a pick would not be
 		// used: there is nothing to do.
 		if !st.in.observability {
-			if err := st.handle(); err == errDone {
+			if err := st.step(); err == errDone {
 				return nil
 			} else if err != nil {
 				return err
@@ -164,7 +169,10 @@ func (st *stream) end(complete bool) {
 	st.observer = nil
 	r := &st.response
 	now := st.srv.opts.Now()
-	out := Outcome{Status: r.status, Complete: complete, ResponseBytes: r.bytes, Streamed: r.streamed, Processing: r.processing}
+	out := Outcome{
+		Status: r.status, Complete: complete, ResponseBytes: r.bytes, Streamed: r.streamed, Processing: r.processing,
+		Interrupted: st.interrupted,
+	}
 	if !r.streamed && !r.headersAt.IsZero() {
 		out.Processing = now.Sub(r.headersAt)
 	}
@@ -183,6 +191,7 @@ func (st *stream) close() {
 			st.srv.opts.Log.Error("panic at the end of an ext_proc stream", "request_id", st.request.id, "panic", r, "stack", string(debug.Stack()))
 		}
 	}()
+	st.unbind()
 	st.in.release()
 	st.request.body.release(st.srv)
 	st.end(false)
@@ -203,7 +212,7 @@ func (st *stream) close() {
 }
 
 func (st *stream) reset() {
-	st.ss = nil
+	st.ss, st.interrupted = nil, false
 	if cap(st.in.scratch) > maxAnswerBuf {
 		st.in.scratch = nil
 	}

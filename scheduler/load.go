@@ -19,6 +19,7 @@ type Load struct {
 	output     atomic.Int64
 	rate       rateMeter // its cached value is next to the counters a reader wants
 	shared     shared
+	watchers   atomic.Pointer[[]watcher] // nil for nobody
 }
 
 // LoadView is one reading of a [Load].
@@ -104,6 +105,7 @@ func (f *Flight) Bind(l *Load, uncached, context int64) {
 	l.waiting.Add(1)
 	l.backlog.Add(f.uncached)
 	l.context.Add(f.context)
+	l.changed()
 }
 
 // Expect counts an answer of that many tokens as in flight, until the flight ends. It
@@ -199,6 +201,7 @@ func (f *Flight) End(now time.Time) {
 	f.load.requests.Add(-1)
 	f.load.context.Add(-f.context)
 	f.load.output.Add(-f.output)
+	f.load.changed()
 	f.phase = phaseEnded
 }
 

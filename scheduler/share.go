@@ -131,6 +131,9 @@ func (s *Share) Set(now time.Time, l *Load, w Work) (less bool) {
 	l.shared.context.Add(w.Context - is.Context)
 	l.shared.output.Add(w.Output - is.Output)
 	l.shared.requests.Add(int64(w.Requests - is.Requests))
+	if w.Requests != is.Requests || w.Context != is.Context {
+		l.changed()
+	}
 	var done int64
 	var busy time.Duration
 	if !first && w.Prefilled > is.Prefilled {

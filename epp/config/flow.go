@@ -46,9 +46,7 @@ func (l *loader) flow() {
 		seen[b.Priority] = true
 		c.Bands = append(c.Bands, l.band(b, bn, at))
 	}
-	if c.Evict = f.EnableEviction; c.Evict {
-		l.warn(child(n, "enableEviction"), "flowControl.enableEviction", "evicts requests that wait; those that were sent to an endpoint are left to end")
-	}
+	c.Evict = f.EnableEviction
 	if l.gated {
 		l.config.FlowControl = c
 	}

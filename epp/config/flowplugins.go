@@ -212,7 +212,7 @@ func flowPlugins() registry {
 			return flowcontrol.UsageLimit{Type: flowcontrol.HoldbackLimit, Holdback: *p}
 		})),
 		flowcontrol.SoftReflective: alpha(without(kindFlow, func(string) any { return flowcontrol.UsageLimit{Type: flowcontrol.SoftReflective} })),
-		// These two are how waiting requests are chosen that make room for others.
+		// These two are how requests are chosen that make room for others.
 		"sheddable-eviction-filter":                without(kindFlow, func(string) any { return evictionPolicy{} }),
 		"priority-then-time-eviction-order-policy": without(kindFlow, func(string) any { return evictionPolicy{} }),
 	}

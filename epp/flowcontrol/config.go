@@ -55,8 +55,9 @@ type Config struct {
 	Limit UsageLimit
 	// Detector says how saturated the pool is.
 	Detector Detector
-	// Evict lets a request whose queue is full take the place of waiting requests of
-	// a priority below 0 and below its own.
+	// Evict lets a request take the place of others of a priority below 0 and below its
+	// own: of waiting ones when the queue is full, and of running ones while the pool is
+	// saturated.
 	Evict bool
 }
 

@@ -8,6 +8,9 @@
 // pool, where a [Detector] says how full the pool is, and in front of an endpoint,
 // where the outstanding prefill work does.
 //
+// A [Meter] keeps a pool's saturation up to date at the cost of what has changed, and an
+// [Evictor] chooses running requests to end so that a waiting one may go.
+//
 // Besides, the package has what sheds requests without a queue: see [Shedder].
 //
 // The package is pure: time comes as an argument, nothing waits, nothing is

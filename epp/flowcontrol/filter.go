@@ -26,7 +26,7 @@ func NewUtilizationFilter(name string, u *Utilization, now func() time.Time) *Fi
 	cache := min(1, u.KVCacheUtilThreshold*(1+u.Headroom))
 	return newFilter(name, true, now, func(now time.Time, c *scheduler.Cycle, i int32) bool {
 		m := &c.Snapshot.Metrics[i]
-		return !u.stale(now, m, c.Snapshot.Endpoints[i].Load) && float64(m.Waiting) <= queue && float64(m.KVUsage) <= cache
+		return !u.stale(now.UnixNano(), m, c.Snapshot.Endpoints[i].Load) && float64(m.Waiting) <= queue && float64(m.KVUsage) <= cache
 	})
 }
 

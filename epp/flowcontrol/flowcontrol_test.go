@@ -85,7 +85,7 @@ func pool(metrics []scheduler.Metrics, inflight []int, tokens int64) *scheduler.
 			var f scheduler.Flight
 			f.Bind(l, tokens, tokens)
 		}
-		s.Endpoints = append(s.Endpoints, scheduler.Endpoint{ID: fmt.Sprint(i), Load: l})
+		s.Endpoints = append(s.Endpoints, scheduler.Endpoint{ID: fmt.Sprint(i), Address: fmt.Sprintf("10.0.0.%d:80", i), Load: l})
 	}
 	return s
 }
@@ -132,13 +132,15 @@ func TestDetectors(t *testing.T) {
 		{"both, tokens", both, []scheduler.Metrics{{}}, []int{5}, Pending{Tokens: 200}, 0.7, 0},
 	} {
 		s := pool(tt.metrics, tt.inflight, 100)
-		r := tt.d.Read(now, s, nil, false)
+		r := Read(tt.d, now, s)
 		if got := r.With(tt.pending); math.Abs(got-tt.want) > 1e-6 || r.Stale != tt.stale {
 			t.Errorf("%s: %v and %d stale, want %v and %d", tt.name, got, r.Stale, tt.want, tt.stale)
 		}
 		if len(tt.metrics) == 2 {
 			one := pool(tt.metrics[:1], tt.inflight[:1], 100)
-			if a, b := tt.d.Read(now, s, []int32{0}, true), tt.d.Read(now, one, nil, false); a != b {
+			var m Meter
+			m.Update(now, tt.d, s)
+			if a, b := m.Lane(&Lane{Subset: []string{s.Endpoints[0].Address}}), Read(tt.d, now, one); a != b {
 				t.Errorf("%s: reading %+v of one endpoint, want %+v", tt.name, a, b)
 			}
 		}

@@ -10,13 +10,8 @@ import (
 type Lane struct {
 	// Subset is those endpoints' addresses, as in scheduler.Request; nil is all.
 	Subset []string
-	// Memo is the valve's own: a reading of the lane's endpoints, and when it was
-	// taken.
-	Memo struct {
-		Reading Reading
-		Round   uint64
-	}
 
+	sum      laneSum
 	bands    []*band // by priority, highest first; empty ones stay
 	requests int
 }
@@ -39,6 +34,7 @@ func (q *Queue) lane(subset []string) *Lane {
 		l = new(Lane)
 	}
 	l.Subset = subset
+	l.sum.of = nil
 	q.lanes = append(q.lanes, l)
 	return l
 }

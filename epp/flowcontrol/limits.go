@@ -107,6 +107,14 @@ type limiter struct {
 
 // ceilings fills out for priorities, highest first, at a saturation.
 func (l *limiter) ceilings(saturation float64, priorities []int, out []float64) {
+	l.steady(saturation, priorities, out)
+	if l.Type == SoftReflective {
+		l.tick(saturation, out[:len(priorities)])
+	}
+}
+
+// steady does so without what only goes for a single call.
+func (l *limiter) steady(saturation float64, priorities []int, out []float64) {
 	n := len(priorities)
 	switch {
 	case l.Type == HoldbackLimit && l.Holdback.Domain == DomainExplicit:
@@ -128,7 +136,12 @@ func (l *limiter) ceilings(saturation float64, priorities []int, out []float64) 
 			out[i] = h.MinCeiling + share*spread
 		}
 	case l.Type == SoftReflective:
-		l.reflect(saturation, n, out)
+		for i := range out[:n] {
+			out[i] = 0
+			if i == 0 || saturation < 1-float64(i)*saturation/float64(n-1) {
+				out[i] = 1
+			}
+		}
 	default:
 		for i := range out[:n] {
 			out[i] = l.Threshold
@@ -136,25 +149,24 @@ func (l *limiter) ceilings(saturation float64, priorities []int, out []float64) 
 	}
 }
 
-// reflect opens a lower band fully below 1 - i × saturation / (n - 1), and from
-// there to a saturation of 1 once in round(saturation / (1 - saturation)) calls.
-func (l *limiter) reflect(saturation float64, n int, out []float64) {
-	for len(l.ticks) < n {
+// tick opens the lower bands that steady leaves shut, up to a saturation of 1, once in
+// round(saturation / (1 - saturation)) calls.
+func (l *limiter) tick(saturation float64, out []float64) {
+	for len(l.ticks) < len(out) {
 		l.ticks = append(l.ticks, 0)
 	}
-	out[0] = 1
-	for i := 1; i < n; i++ {
-		out[i] = 0
-		switch {
-		case saturation < 1-float64(i)*saturation/float64(n-1):
+	if saturation >= 1 {
+		return
+	}
+	period := max(1, int64(math.Round(saturation/(1-saturation))))
+	for i := range out {
+		if out[i] > 0 {
+			continue
+		}
+		l.ticks[i]++
+		if l.ticks[i] >= period {
+			l.ticks[i] = 0
 			out[i] = 1
-		case saturation < 1:
-			period := max(1, int64(math.Round(saturation/(1-saturation))))
-			l.ticks[i]++
-			if l.ticks[i] >= period {
-				l.ticks[i] = 0
-				out[i] = 1
-			}
 		}
 	}
 }

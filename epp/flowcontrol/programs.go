@@ -3,6 +3,7 @@ package flowcontrol
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"strings"
 	"time"
@@ -61,6 +62,9 @@ type program struct {
 	service float64
 	last    time.Time
 	waiting int // flows that refer to it
+	// waits counts its requests that went, and waited is how long they waited in all.
+	waits  int64
+	waited time.Duration
 }
 
 // programs is the memory of one configuration of program-aware-fairness.
@@ -85,6 +89,31 @@ func (q *Queue) Served(now time.Time, priority int, flow string, tokens float64)
 	b := q.c.band(priority)
 	if b.Fairness.Type == ProgramAware && tokens > 0 {
 		q.programsOf(b.Fairness.Programs).served(now, flow, tokens)
+	}
+}
+
+// ProgramView is what is known of a program.
+type ProgramView struct {
+	ID string
+	// Service is the tokens it was served with, older ones counting less.
+	Service float64
+	// Waits counts its requests that waited and went, and Waited is how long in all.
+	Waits  int64
+	Waited time.Duration
+}
+
+// Programs calls yield for every program that is remembered. One of two bands with
+// different parameters comes twice.
+func (q *Queue) Programs(now time.Time) iter.Seq[ProgramView] {
+	return func(yield func(ProgramView) bool) {
+		for _, p := range q.programs {
+			scale := math.Exp2(-now.Sub(p.epoch).Seconds() * p.rate())
+			for id, g := range p.known {
+				if !yield(ProgramView{id, g.service * scale, g.waits, g.waited}) {
+					return
+				}
+			}
+		}
 	}
 }
 
@@ -180,10 +209,20 @@ func (l *leastServed) changed(f *flow) {
 	}
 }
 
-func (l *leastServed) pick(time.Time) *flow {
-	if len(l.flows) == 1 {
-		return l.flows[0].flow
+func (l *leastServed) pick(now time.Time) *flow {
+	c := &l.flows[0]
+	if len(l.flows) > 1 {
+		c = l.best()
 	}
+	if w, g := c.flow.line.head(), c.program; w != nil && g != nil {
+		g.waits++
+		g.waited += now.Sub(w.since)
+	}
+	return c.flow
+}
+
+// best is the flow whose turn it is, of several.
+func (l *leastServed) best() *candidate {
 	// The times since which the first ones wait stand for how long they do: only
 	// differences count.
 	least, most := math.Inf(1), math.Inf(-1)
@@ -210,5 +249,5 @@ func (l *leastServed) pick(time.Time) *flow {
 			best, bestScore = c, score
 		}
 	}
-	return best.flow
+	return best
 }

@@ -99,6 +99,17 @@ func (q *Queue) open(c *class, saturation float64) bool {
 	return saturation < q.ceilings[c.rank]
 }
 
+// wouldOpen is open for a saturation that is only thought of.
+func (q *Queue) wouldOpen(c *class, saturation float64) bool {
+	return saturation < q.ceiling(c, saturation)
+}
+
+// ceiling is that of class c at a saturation.
+func (q *Queue) ceiling(c *class, saturation float64) float64 {
+	q.limit.steady(saturation, q.ranks, q.ceilings)
+	return q.ceilings[c.rank]
+}
+
 // Free reports whether a request of that priority, for the endpoints of subset,
 // need not wait: nobody waits, and they are open. A nil subset is all endpoints.
 func (q *Queue) Free(now time.Time, priority int, subset []string, v Valve) bool {
@@ -106,6 +117,9 @@ func (q *Queue) Free(now time.Time, priority int, subset []string, v Valve) bool
 		return false
 	}
 	c := q.class(now, priority)
+	if subset != nil {
+		q.probe.sum.of = nil
+	}
 	q.probe.Subset = subset
 	return q.open(c, v.Saturation(&q.probe))
 }

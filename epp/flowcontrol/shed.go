@@ -46,17 +46,18 @@ func (p *Probabilistic) Validate() error {
 // Probability is with which a request of a negative priority is shed.
 func (p *Probabilistic) Probability(s *scheduler.Snapshot) float64 {
 	var sum float64
-	n := each(s, nil, false, func(_ *scheduler.Endpoint, m *scheduler.Metrics) {
+	for i := range s.Metrics {
+		m := &s.Metrics[i]
 		if !m.Known {
 			sum++
-			return
+			continue
 		}
 		sum += max(float64(m.Waiting)/p.QueueDepthThreshold, float64(m.KVUsage)/p.KVCacheUtilThreshold)
-	})
-	if n == 0 {
+	}
+	if len(s.Metrics) == 0 {
 		return 0
 	}
-	return min(1, math.Pow(sum/float64(n), p.Power)*p.K)
+	return min(1, math.Pow(sum/float64(len(s.Metrics)), p.Power)*p.K)
 }
 
 // Shedder decides whether a request is refused at once, by its priority and the
@@ -74,7 +75,7 @@ func (s *Shedder) Refuses(now time.Time, priority int, snap *scheduler.Snapshot,
 	if priority >= 0 || snap.Len() == 0 {
 		return false // without endpoints there is another answer
 	}
-	if s.Detector != nil && s.Detector.Read(now, snap, nil, false).With(Pending{}) >= 1 {
+	if s.Detector != nil && Read(s.Detector, now, snap).With(Pending{}) >= 1 {
 		return true
 	}
 	return s.Probabilistic != nil && chance < s.Probabilistic.Probability(snap)

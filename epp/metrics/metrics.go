@@ -57,8 +57,7 @@ type Metrics struct {
 	kvCache  kvCollector
 	bare     bool
 
-	heldFor *prometheus.HistogramVec
-	flowed  *prometheus.CounterVec
+	flow flowCounts
 
 	streams     prometheus.Gauge
 	streamTime  prometheus.Histogram
@@ -122,12 +121,7 @@ func New(o Options) *Metrics {
 	}
 	m.pools = newPoolCollector(m.names, o.BareNames, m.foldFairness)
 	m.kvCache.init(m.names)
-	m.flowed = newFlowOutcomes()
-	m.heldFor = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name:    canonical.extension + "_flow_control_request_queue_duration_seconds",
-		Help:    "How long requests that had to wait were held for their endpoint.",
-		Buckets: []float64{.001, .005, .01, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 20, 30, 60},
-	}, []string{"fairness_id", "priority", "outcome", "inference_pool", "model_name", "target_model_name"})
+	m.flow = newFlowCounts(m.registry, m.names)
 	m.streams = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: canonical.extension + "_extproc_streams_inflight", Help: "Open ext_proc streams; a stream is one request.",
 	})
@@ -141,7 +135,7 @@ func New(o Options) *Metrics {
 	m.answered = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: canonical.extension + "_extproc_answered_total", Help: "Requests answered by the picker instead of a model server, by HTTP status.",
 	}, []string{"status"})
-	m.registry.MustRegister(every(o.PoolInterval, m.pools), m.heldFor, m.flowed, m.answered)
+	m.registry.MustRegister(every(o.PoolInterval, m.pools), m.answered)
 	if !o.NoStreams {
 		m.registry.MustRegister(m.streams, m.streamTime, m.streamTotal)
 	}
@@ -174,19 +168,6 @@ func (m *Metrics) StreamEnded(code string) { m.streamTotal.WithLabelValues(code)
 // Answered implements extproc.Metrics.
 func (m *Metrics) Answered(status int) {
 	m.answered.WithLabelValues(strconv.Itoa(status)).Inc()
-}
-
-// Outcomes of a request that was held.
-const (
-	HeldDispatched  = "Dispatched"
-	HeldCancelled   = "EvictedContextCancelled"
-	HeldNoEndpoints = "EvictedNoEndpoints"
-	HeldOther       = "EvictedOther"
-)
-
-// Held counts a request that was held for its endpoint.
-func (m *Metrics) Held(pool string, r *Request, outcome string, d time.Duration) {
-	m.heldFor.WithLabelValues(r.kind.fairness, r.priority, outcome, bareName(pool, m.bare), r.kind.model, r.kind.target).Observe(d.Seconds())
 }
 
 // Processed counts the time from a request's arrival to its pick.

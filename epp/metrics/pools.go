@@ -32,8 +32,8 @@ func (m *Metrics) Watch(pools iter.Seq[PoolView]) { m.pools.source.Store(&pools)
 // poolCollector reads the pools when somebody scrapes, and never otherwise.
 type poolCollector struct {
 	source atomic.Pointer[iter.Seq[PoolView]]
+	names  []naming
 	sets   []poolDescs
-	held   *prometheus.Desc
 	flow   flowDescs
 	fold   func(fairness string) string
 	bare   bool // names go without their namespace
@@ -48,9 +48,7 @@ type poolDescs struct {
 
 func newPoolCollector(names []naming, bare bool, fold func(string) string) *poolCollector {
 	c := &poolCollector{
-		held: prometheus.NewDesc(canonical.extension+"_flow_control_queue_size", "Requests held for their endpoint, and with flow control those that wait for their pool.",
-			flowLabels, prometheus.Labels{"model_name": "", "target_model_name": ""}),
-		flow: newFlowDescs(), fold: fold, bare: bare,
+		names: names, flow: newFlowDescs(names), fold: fold, bare: bare,
 	}
 	endpoint := []string{"endpoint_name", "namespace"}
 	constant := prometheus.Labels{"producer_name": "inflight-load-producer", "fairness_id": "", "priority": ""}
@@ -80,7 +78,7 @@ func newPoolCollector(names []naming, bare bool, fold func(string) string) *pool
 
 // Describe implements prometheus.Collector.
 func (c *poolCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range append(append(c.flow.all(), c.held, c.flying, c.tokens), c.descs()...) {
+	for _, d := range append(append(c.flow.all(), c.flying, c.tokens), c.descs()...) {
 		out <- d
 	}
 }
@@ -107,7 +105,7 @@ func (c *poolCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	var entries int64
 	indexes := map[*prefix.Index]bool{}
-	stale := -1
+	var flows flowTotals
 	seen := map[string]bool{} // an endpoint shows once, in however many pools it is
 	for v := range *source {
 		s, pool := v.Snapshot, bareName(v.Name, c.bare)
@@ -144,9 +142,11 @@ func (c *poolCollector) Collect(out chan<- prometheus.Metric) {
 				gauge(d.runningDev, running.deviation(), pool)
 			}
 		}
-		gauge(c.held, float64(v.Held), pool, "", "")
+		for _, d := range c.flow.size {
+			gauge(d, float64(v.Held), pool, "", "")
+		}
 		if v.Flow != nil {
-			c.collectFlow(gauge, pool, v.Flow, &stale)
+			c.collectFlow(gauge, pool, v.Flow, &flows)
 		}
 		if v.Index != nil && !indexes[v.Index] {
 			indexes[v.Index] = true
@@ -156,9 +156,7 @@ func (c *poolCollector) Collect(out chan<- prometheus.Metric) {
 	for _, d := range c.sets {
 		gauge(d.index, float64(entries))
 	}
-	if stale >= 0 {
-		gauge(c.flow.stale, float64(stale))
-	}
+	c.collectTotals(gauge, &flows)
 }
 
 // bareName is "namespace/name" without the namespace when bare is set.
