@@ -2,6 +2,7 @@ package charts
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -213,6 +214,67 @@ func TestNetworkPolicy(t *testing.T) {
 	}
 }
 
+// TestReplicas: the replicas share unless told not to, over a port that only they may
+// call, and find each other.
+func TestReplicas(t *testing.T) {
+	for values, want := range map[string]struct {
+		port int32
+		all  bool
+	}{
+		"":                          {9005, false},
+		"gateway: {replicas: 1}":    {9005, false}, // there are two during an update
+		"gateway: {replicaPort: 0}": {0, false},
+		"gateway: {replicaPort: 7000, activeActive: true}": {7000, true},
+	} {
+		o := mustRender(t, values)
+		d := into[appsv1.Deployment](t, o.get(t, "Deployment/fairway-gateway")).Spec.Template
+		c := d.Spec.Containers[0]
+		for _, arg := range []string{fmt.Sprintf("--replica-port=%d", want.port), fmt.Sprintf("--active-active=%t", want.all)} {
+			if !slices.Contains(c.Args, arg) {
+				t.Errorf("%q: arguments %q, want %s", values, c.Args, arg)
+			}
+		}
+		var port int32
+		for _, p := range c.Ports {
+			if p.Name == "replicas" {
+				port = p.ContainerPort
+			}
+		}
+		if port != want.port {
+			t.Errorf("%q: the container's port is %d, want %d", values, port, want.port)
+		}
+		var callers []networkingv1.NetworkPolicyPeer
+		for _, r := range into[networkingv1.NetworkPolicy](t, o.get(t, "NetworkPolicy/fairway-gateway")).Spec.Ingress {
+			if len(r.Ports) == 0 {
+				t.Errorf("%q: %+v may call every port", values, r.From)
+			}
+			if slices.ContainsFunc(r.Ports, func(p networkingv1.NetworkPolicyPort) bool { return p.Port.String() == "replicas" }) {
+				callers = append(callers, r.From...)
+			}
+		}
+		if want.port == 0 {
+			if len(callers) > 0 {
+				t.Errorf("%q: %+v may call a port that there is not", values, callers)
+			}
+			continue
+		}
+		if len(callers) != 1 || callers[0].NamespaceSelector != nil || callers[0].PodSelector.MatchLabels["app.kubernetes.io/component"] != "gateway" {
+			t.Errorf("%q: the replicas' port may be called by %+v", values, callers)
+		} else {
+			for k, v := range callers[0].PodSelector.MatchLabels {
+				if d.Labels[k] != v {
+					t.Errorf("%q: the replicas, by %s, may not call each other", values, k)
+				}
+			}
+		}
+		if !slices.ContainsFunc(into[rbacv1.Role](t, o.get(t, "Role/fairway-gateway")).Rules, func(r rbacv1.PolicyRule) bool {
+			return slices.Contains(r.Resources, "endpointslices") && slices.Contains(r.Verbs, "watch") && slices.Contains(r.Verbs, "list")
+		}) {
+			t.Errorf("%q: the replicas cannot find each other", values)
+		}
+	}
+}
+
 func TestCertificates(t *testing.T) {
 	for name, tt := range map[string]struct {
 		values string
@@ -349,6 +411,9 @@ func TestBadValues(t *testing.T) {
 		"replicas: 3":                                                    "replicas",
 		"gateway: {replica: 3}":                                          "replica",
 		"gateway: {replicas: 0}":                                         "replicas",
+		"gateway: {replicaPort: 9002}":                                   "replicaPort",
+		"gateway: {activeActive: yes please}":                            "activeActive",
+		"gateway: {activeActive: true, replicaPort: 0}":                  "needs gateway.replicaPort",
 		"gateway: {drainSeconds: 30s}":                                   "drainSeconds",
 		"gateway: {logLevel: verbose}":                                   "logLevel",
 		"gateway: {extraArgs: [verbose]}":                                "extraArgs",

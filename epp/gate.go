@@ -163,11 +163,26 @@ func (g *gate) serveAll(now time.Time) {
 			g.refuse(r, &waitedTooLong)
 		}
 	}
+	g.tellNext()
 	for w := g.queue.Pop(now, g); w != nil; w = g.queue.Pop(now, g) {
+		g.tellNext()
 		g.send(w, now)
 	}
 	g.evict(now)
 	g.arm(now)
+}
+
+// tellNext keeps other replicas told of who goes next here: they wait for it with
+// theirs. The caller holds the lock.
+func (g *gate) tellNext() {
+	if g.load == nil || !g.load.Shared() {
+		return
+	}
+	var next scheduler.Next
+	if w := g.queue.Next(); w != nil {
+		next = scheduler.NextOf(&w.Held, w.Priority)
+	}
+	g.load.SetNext(next)
 }
 
 // send lets a request through that left the queue, and tells it. The request may be
@@ -247,6 +262,7 @@ func (g *gate) leave(r *request) bool {
 	if !g.queue.Remove(&r.waiter) {
 		return false
 	}
+	g.tellNext()
 	g.callers.Add(-1)
 	return true
 }

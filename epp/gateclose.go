@@ -44,4 +44,5 @@ func (g *gate) drain() {
 		g.callers.Add(-1)
 		r.told <- gone
 	})
+	g.tellNext()
 }

@@ -71,3 +71,55 @@ func TestRemoteWorkHolds(t *testing.T) {
 		}
 	})
 }
+
+// TestOthersGoFirst: a request that is held waits for a shorter one of another replica,
+// and no longer than that replica holds it or the endpoint has something to do.
+func TestOthersGoFirst(t *testing.T) {
+	for name, then := range map[string]scheduler.Work{
+		"it is sent":           {Requests: 1, Waiting: 1, Dispatched: 1, Backlog: 50, Prefilling: 50},
+		"it is gone":           {},
+		"a longer one follows": {Requests: 1, Waiting: 1, Backlog: 900, Next: scheduler.Next{Held: true, Uncached: 900, Since: time.Now().UnixNano()}},
+		"the endpoint is idle": {Requests: 1, Waiting: 1, Backlog: 50, Next: scheduler.Next{Held: true, Uncached: 50, Since: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pool := newFakePool(1)
+				l := pool.Snapshot().Endpoints[0].Load
+				p := newPicker(t, Options{Pools: onePool(pool), Hold: true, Share: &told{sent: map[*scheduler.Load][]prefix.Block{}}})
+				defer p.Close()
+				first := ask(p, prompt("1", "m", 100))
+				synctest.Wait()
+				var there scheduler.Share
+				there.Set(time.Now(), l, scheduler.Work{
+					Requests: 1, Waiting: 1, Backlog: 50, Next: scheduler.Next{Held: true, Uncached: 50, Since: time.Now().UnixNano()},
+				})
+				second := ask(p, prompt("2", "m", 100))
+				synctest.Wait()
+				if !first.over() || second.over() {
+					t.Fatalf("sent: the first %v, the second %v, want the first", first.over(), second.over())
+				}
+				if n := l.Own().Next; !n.Held || n.Uncached != 100 {
+					t.Errorf("others hear of %+v", n)
+				}
+				if then.Next.Since == 1 {
+					first.pick.Observer.FirstToken(time.Now())
+				} else {
+					there.Set(time.Now(), l, then)
+					p.Lowered(l)
+				}
+				synctest.Wait()
+				if !second.over() || second.err != nil {
+					t.Fatalf("the request still waits; %v", second.err)
+				}
+				if n := l.Own().Next; n.Held {
+					t.Errorf("others hear of %+v, which is sent", n)
+				}
+				for _, a := range []*asked{first, second} {
+					a.pick.Observer.End(time.Now(), extproc.Outcome{Status: 200, Complete: true})
+				}
+				there.End(time.Now())
+				drained(t, pool.Snapshot().Endpoints)
+			})
+		})
+	}
+}

@@ -114,6 +114,12 @@ func (c *Cycle) begin(req *Request, snap *Snapshot, index *prefix.Index, ex *Exp
 		c.Loads[i] = snap.Endpoints[i].Load.View()
 	}
 	c.lookUp(index)
+	for i := range c.Loads {
+		l := &c.Loads[i]
+		if l.UnseenTokens != 0 || l.UnseenRequests != 0 {
+			l.Backlog += l.UnseenTokens + int64(l.UnseenRequests*float64(c.Uncached(int32(i))))
+		}
+	}
 	c.admit(true)
 	if len(c.Candidates) == 0 {
 		c.admit(false)

@@ -115,6 +115,22 @@ func (q *HoldQueue) Pop(now time.Time, rate float64, uncached func(*Held) int64)
 	return best
 }
 
+// Next is the request that Pop would take out, by what was looked up last, nil when
+// none is held.
+func (q *HoldQueue) Next(rate float64) *Held {
+	if rate <= 0 {
+		rate = DefaultPrefillRate
+	}
+	q.promote(rate)
+	var next *Held
+	for _, h := range q.front {
+		if h.rank = q.rankOf(h); next == nil || h.before(next) {
+			next = h
+		}
+	}
+	return next
+}
+
 // Drain takes out every request, in order of arrival: the endpoint is gone.
 func (q *HoldQueue) Drain() []*Held {
 	out := append(q.front, q.rest...)

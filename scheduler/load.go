@@ -42,6 +42,10 @@ type LoadView struct {
 	// PrefillRate is the learned prefill speed in tokens per second; 0 until
 	// enough was seen.
 	PrefillRate float64
+	// UnseenTokens and UnseenRequests are what other replicas may be sending, see
+	// [Load.SetUnseen]. No other field has it.
+	UnseenTokens   int64
+	UnseenRequests float64
 }
 
 // View reads the counters. Negative values, possible for an instant between two

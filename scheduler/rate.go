@@ -20,6 +20,7 @@ type rateMeter struct {
 	own      int
 	ownSince time.Time
 	sent     int64         // tokens, ever
+	prompts  int64         // requests, ever
 	done     int64         // of those, with a first token
 	busy     time.Duration // ever, until ownSince
 }
@@ -33,6 +34,7 @@ const (
 func (r *rateMeter) dispatched(now time.Time, tokens int64) {
 	r.mu.Lock()
 	r.sent += tokens
+	r.prompts++
 	if r.pending == 0 {
 		r.since = now
 	}
@@ -104,10 +106,10 @@ func (r *rateMeter) learn(tokens int64) {
 }
 
 // told is what this process has done, for the other replicas.
-func (r *rateMeter) told() (sent, done int64, busy time.Duration) {
+func (r *rateMeter) told() (sent, prompts, done int64, busy time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.sent, r.done, r.busy
+	return r.sent, r.prompts, r.done, r.busy
 }
 
 func (r *rateMeter) value() float64 { return r.cached.load() }

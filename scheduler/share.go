@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -10,16 +11,18 @@ type Work struct {
 	// Requests to Output are as in [LoadView], of that replica alone.
 	Requests, Waiting, Dispatched        int32
 	Backlog, Prefilling, Context, Output int64
-	// Sent is the uncached prompt tokens sent there since the replica started,
-	// Prefilled those of them that were seen to produce a first token, and Busy the
+	// Sent is the uncached prompt tokens sent there since the replica started, Prompts
+	// the requests they came with, Prefilled those of them that were seen to produce a first token, and Busy the
 	// time in which any were outstanding.
-	Sent, Prefilled int64
-	Busy            time.Duration
+	Sent, Prompts, Prefilled int64
+	Busy                     time.Duration
+	// Next is the request that leaves that replica's [HoldQueue] next.
+	Next Next
 }
 
 // InFlight is w without what has been done.
 func (w Work) InFlight() Work {
-	w.Sent, w.Prefilled, w.Busy = 0, 0, 0
+	w.Sent, w.Prompts, w.Prefilled, w.Busy = 0, 0, 0, 0
 	return w
 }
 
@@ -40,7 +43,10 @@ func (w *Work) clamp() {
 	w.Backlog, w.Prefilling = tokens(w.Backlog), tokens(w.Prefilling)
 	w.Context, w.Output = tokens(w.Context), tokens(w.Output)
 	if w.Requests == 0 {
-		*w = Work{Sent: w.Sent, Prefilled: w.Prefilled, Busy: w.Busy}
+		*w = Work{Sent: w.Sent, Prompts: w.Prompts, Prefilled: w.Prefilled, Busy: w.Busy}
+	}
+	if w.Next.Uncached = tokens(w.Next.Uncached); !w.Next.Held || w.Requests <= w.Dispatched {
+		w.Next = Next{}
 	}
 }
 
@@ -56,7 +62,8 @@ func (l *Load) Own() Work {
 		Context:    max(0, l.context.Load()),
 		Output:     max(0, l.output.Load()),
 	}
-	w.Sent, w.Prefilled, w.Busy = l.rate.told()
+	w.Sent, w.Prompts, w.Prefilled, w.Busy = l.rate.told()
+	w.Next = l.shared.turns.ours()
 	return w
 }
 
@@ -67,6 +74,8 @@ type shared struct {
 	backlog, prefilling           atomic.Int64
 	context, output               atomic.Int64
 	unseen                        atomic.Int64
+	unseenRequests                atomicFloat
+	turns                         turns
 }
 
 // addTo adds the sums to a reading of the process's own counters.
@@ -74,35 +83,62 @@ func (s *shared) addTo(v *LoadView) {
 	v.Requests = clampTokens(int64(v.Requests) + s.requests.Load())
 	v.Waiting = clampTokens(int64(v.Waiting) + s.waiting.Load())
 	v.Dispatched = clampTokens(int64(v.Dispatched) + s.dispatched.Load())
-	v.Backlog += max(0, s.backlog.Load()) + s.unseen.Load()
+	v.Backlog += max(0, s.backlog.Load())
 	v.Prefilling += max(0, s.prefilling.Load())
 	v.Context += max(0, s.context.Load())
 	v.Output += max(0, s.output.Load())
+	v.UnseenTokens, v.UnseenRequests = s.unseen.Load(), s.unseenRequests.load()
 }
 
 // SetUnseen sets the uncached prompt tokens that other replicas may have sent to the
-// endpoint without this one knowing yet. They count as Backlog.
-func (l *Load) SetUnseen(tokens int64) {
+// endpoint without this one knowing yet, and the requests that they may send before
+// they know of this replica's next one there.
+func (l *Load) SetUnseen(tokens int64, requests float64) {
 	l.shared.unseen.Store(max(0, min(tokens, maxWork)))
+	l.shared.unseenRequests.store(max(0, requests))
 	l.shared.used.Store(true)
 }
 
 // Saturation is how far the endpoint is from taking another request of this process
-// now; below 1 it does. Requests that other replicas hold for the endpoint have their
-// part of what may be outstanding there: without, whose request finishes would send
-// its own next for as long as it holds any.
+// now; below 1 it does.
+//
+// While several replicas hold requests for the endpoint, the first in order goes: a
+// replica whose own is behind another's waits, unless nothing is being prefilled, so
+// that no endpoint stands idle for a replica that is slow or gone. For the same reason
+// the first may go while a single prompt is being prefilled, however long: when that
+// is done, only the replica that sent it knows at once.
 func (l *Load) Saturation() float64 {
-	others := l.shared.requests.Load() - l.shared.dispatched.Load()
-	if others <= 0 {
-		return float64(l.Prefilling()) / HoldTokens
+	prefilling := l.Prefilling()
+	s := float64(prefilling) / HoldTokens
+	if prefilling == 0 || !l.Shared() {
+		return s
 	}
-	held := max(1, l.requests.Load()-l.dispatched.Load())
-	return float64(max(0, l.prefilling.Load())) * float64(held+others) / float64(held) / HoldTokens
+	switch others, behind := l.shared.turns.look(l.rate.value()); {
+	case behind:
+		return max(1, s)
+	case others && s >= 1 && l.pending() <= 1:
+		return math.Nextafter(1, 0)
+	}
+	return s
+}
+
+// pending is the number of requests of all replicas between dispatch and first token.
+func (l *Load) pending() int {
+	v := l.View()
+	w := Work{Requests: v.Requests, Waiting: v.Waiting, Dispatched: v.Dispatched}
+	return w.pending()
 }
 
 // Admits reports whether the endpoint takes another request of this process now. An
 // idle endpoint always does.
 func (l *Load) Admits() bool { return l.Saturation() < 1 }
+
+// Shared reports whether other replicas have, or had, a part in the load.
+func (l *Load) Shared() bool { return l.shared.used.Load() }
+
+// SetNext says which request leaves this process's [HoldQueue] for the endpoint next:
+// other replicas hold back those of theirs that come later. The zero Next is none.
+func (l *Load) SetNext(n Next) { l.shared.turns.setOurs(n) }
 
 // Share is what one other replica has in flight on a [Load], as it said last. The
 // zero Share is nothing. It is not safe for concurrent use, but several Shares of one
@@ -113,7 +149,8 @@ type Share struct {
 }
 
 // Set replaces what the share was by w, on l. It reports whether that leaves less
-// prefill work on l, which may let a held request go. What the replica has done since
+// prefill work on l, or another request in front of ours, either of which may let a
+// held request go. What the replica has done since
 // the Set before teaches how fast the endpoint is. Counts below zero read as zero.
 func (s *Share) Set(now time.Time, l *Load, w Work) (less bool) {
 	first := s.load != l
@@ -144,6 +181,10 @@ func (s *Share) Set(now time.Time, l *Load, w Work) (less bool) {
 		l.rate.others(now, pending, done, busy)
 	}
 	less = w.Prefilling < is.Prefilling
+	if w.Next != is.Next {
+		l.shared.turns.set(s, w.Next)
+		less = less || is.Next.Held
+	}
 	s.is = w
 	return less
 }

@@ -45,7 +45,7 @@ func TestShares(t *testing.T) {
 				said[i] = Work{
 					Requests: int32(1 + r.IntN(9)), Waiting: int32(r.IntN(5)), Dispatched: int32(r.IntN(5)),
 					Backlog: int64(r.IntN(900)), Prefilling: int64(r.IntN(900)),
-					Context: int64(r.IntN(900)), Output: int64(r.IntN(900)),
+					Context: int64(r.IntN(900)), Output: int64(r.IntN(900)), Prompts: int64(r.IntN(9)),
 				}
 				shares[i].Set(now, &loads[at[i]], said[i])
 			}
@@ -139,69 +139,5 @@ func TestShareTeachesTheRate(t *testing.T) {
 		if rate := here.View().PrefillRate; rate < 9_000 || rate > 11_000 {
 			t.Errorf("%s: rate %v, want 10000", name, rate)
 		}
-	}
-}
-
-// TestSaturation: alone, an endpoint admits as it always did; where others hold
-// requests too, each has its part of what may be outstanding.
-func TestSaturation(t *testing.T) {
-	now := time.Unix(1000, 0)
-	var l Load
-	var f, held Flight
-	if !l.Admits() {
-		t.Error("an idle endpoint refuses")
-	}
-	f.Bind(&l, HoldTokens/2, HoldTokens)
-	f.Dispatch(now, HoldTokens/2)
-	held.Bind(&l, 100, 100)
-	if got := l.Saturation(); got != 0.5 {
-		t.Errorf("saturation %v of half the tokens", got)
-	}
-	var s Share
-	s.Set(now, &l, Work{Requests: 1, Waiting: 1, Dispatched: 1, Backlog: HoldTokens, Prefilling: HoldTokens})
-	if got := l.Saturation(); got != 1.5 {
-		t.Errorf("saturation %v, want the sum, 1.5, while others hold nothing", got)
-	}
-	// One of theirs for one of ours: a half each.
-	s.Set(now, &l, Work{Requests: 2, Waiting: 2, Dispatched: 1, Backlog: 2 * HoldTokens, Prefilling: HoldTokens})
-	if got := l.Saturation(); got != 1 {
-		t.Errorf("saturation %v, want 1: half the tokens of half a right", got)
-	}
-	f.FirstToken(now)
-	if !l.Admits() {
-		t.Error("others' work keeps all of ours waiting")
-	}
-}
-
-func TestUnseen(t *testing.T) {
-	var u Unseen
-	now := time.Unix(1000, 0)
-	if n := u.Tokens(time.Second); n != 0 {
-		t.Errorf("%d tokens from nothing", n)
-	}
-	for i := range int64(200) { // 10,000 tokens per second for 10 s
-		u.Observe(now, 500*i)
-		now = now.Add(50 * time.Millisecond)
-	}
-	if n := u.Tokens(50 * time.Millisecond); n < 950 || n > 1000 {
-		t.Errorf("%d tokens in twice 50 ms, want 1000", n)
-	}
-	u.Observe(now.Add(-time.Hour), 1<<40) // a clock that went back
-	u.Observe(now.Add(time.Second), 5)    // a replica has left
-	if n := u.Tokens(50 * time.Millisecond); n < 900 || n > 1000 {
-		t.Errorf("%d tokens afterwards", n)
-	}
-	u.Observe(now.Add(31*time.Second), 5)
-	if n := u.Tokens(time.Second); n != 0 {
-		t.Errorf("%d tokens long after the last one", n)
-	}
-	var l Load
-	l.SetUnseen(-5)
-	if v := l.View(); v != (LoadView{}) {
-		t.Errorf("%+v of less than nothing", v)
-	}
-	l.SetUnseen(7)
-	if v := l.View(); v.Backlog != 7 || l.Prefilling() != 0 || !l.Idle() {
-		t.Errorf("%+v: what is not seen is backlog and nothing else", v)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,7 +26,8 @@ import (
 type replicaFlags struct {
 	port          int
 	id            string
-	service, dns  string
+	service       string
+	dns           []string
 	tlsDir, name  string
 	plaintext     bool
 	namespaceFlag *string
@@ -37,7 +39,7 @@ func (r *replicaFlags) register(fs *pflag.FlagSet, namespace *string) {
 	fs.IntVar(&r.port, "replica-port", 0, "port that the other replicas of this picker call: they tell each other what they do, so that all may pick at once; 0 for none")
 	fs.StringVar(&r.id, "replica-id", host, "`name` of this replica, unique among them")
 	fs.StringVar(&r.service, "replica-service", "", "`Service` whose pods the replicas are, as name or namespace/name")
-	fs.StringVar(&r.dns, "replica-dns", "", "`host` name that has the addresses of all replicas; instead of --replica-service")
+	fs.StringSliceVar(&r.dns, "replica-dns", nil, "`host` name that has the addresses of all replicas, or names of them as host or host:port; instead of --replica-service")
 	fs.StringVar(&r.tlsDir, "replica-tls-dir", "", "`directory` of tls.crt, tls.key and ca.crt, by which replicas know each other; read again when they change")
 	fs.StringVar(&r.name, "replica-tls-name", "", "DNS `name` that the replicas' certificates have, and no others by the same authority")
 	fs.BoolVar(&r.plaintext, "replica-insecure", false, "let replicas talk without TLS")
@@ -48,7 +50,7 @@ func (r *replicaFlags) validate() (errs []error) {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if r.port == 0 {
 		for flag, set := range map[string]bool{
-			"service": r.service != "", "dns": r.dns != "", "tls-dir": r.tlsDir != "", "tls-name": r.name != "", "insecure": r.plaintext,
+			"service": r.service != "", "dns": len(r.dns) > 0, "tls-dir": r.tlsDir != "", "tls-name": r.name != "", "insecure": r.plaintext,
 		} {
 			if set {
 				bad("--replica-%s: is of no use without --replica-port", flag)
@@ -62,8 +64,13 @@ func (r *replicaFlags) validate() (errs []error) {
 	if r.id == "" {
 		bad("--replica-id: is missing, and the host has no name")
 	}
-	if count(r.service != "", r.dns != "") != 1 {
+	if count(r.service != "", len(r.dns) > 0) != 1 {
 		bad("--replica-service and --replica-dns: set exactly one")
+	}
+	for _, host := range r.dns {
+		if _, port, err := net.SplitHostPort(host); host == "" || err == nil && !isPort(port) {
+			bad("--replica-dns: %q is not a host or host:port", host)
+		}
 	}
 	if count(r.tlsDir != "", r.plaintext) != 1 {
 		bad("--replica-tls-dir and --replica-insecure: set exactly one")
@@ -72,6 +79,11 @@ func (r *replicaFlags) validate() (errs []error) {
 		bad("--replica-tls-dir and --replica-tls-name: set both or none")
 	}
 	return errs
+}
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
 }
 
 // sharing is the exchange of fairway epp with its other replicas.
@@ -88,8 +100,8 @@ func (r *replicaFlags) open(apiServer *rest.Config, kubeconfig string, registry 
 	}
 	s := new(sharing)
 	o := replicas.Options{ID: r.id, Listen: listenAddr(r.port), Registry: registry, Log: log}
-	if r.dns != "" {
-		o.Peers = &replicas.DNS{Host: r.dns, Port: uint16(r.port), Failed: func(err error) {
+	if len(r.dns) > 0 {
+		o.Peers = &replicas.DNS{Hosts: r.dns, Port: uint16(r.port), Failed: func(err error) {
 			log.Debug("the replicas' addresses could not be looked up", "error", err)
 		}}
 	} else {

@@ -26,6 +26,7 @@ func TestReplicaFlagsAreChecked(t *testing.T) {
 	for _, good := range [][]string{
 		nil,
 		{"--replica-port=9005", "--replica-dns=fairway", "--replica-insecure"},
+		{"--replica-port=9005", "--replica-dns=a,b:9006,10.0.0.1:9005", "--replica-insecure"},
 		{"--replica-port=9005", "--replica-service=a/b", "--replica-tls-dir=/certs", "--replica-tls-name=fairway.ns.svc"},
 	} {
 		if errs := replicaArgs(t, good...).validate(); len(errs) > 0 {
@@ -37,6 +38,7 @@ func TestReplicaFlagsAreChecked(t *testing.T) {
 		"--replica-port: 70000 is not a port":   {"--replica-port=70000", "--replica-dns=x", "--replica-insecure"},
 		"--replica-id: is missing":              {"--replica-port=1", "--replica-id=", "--replica-dns=x", "--replica-insecure"},
 		"--replica-dns: set exactly one":        {"--replica-port=1", "--replica-service=x", "--replica-dns=x", "--replica-insecure"},
+		"\"a:b\" is not a host or host:port":    {"--replica-port=1", "--replica-dns=a:b", "--replica-insecure"},
 		"--replica-insecure: set exactly one":   {"--replica-port=1", "--replica-dns=x"},
 		"--replica-tls-name: set both or none":  {"--replica-port=1", "--replica-dns=x", "--replica-tls-dir=/certs"},
 		"--replica-service and --replica-dns: ": {"--replica-port=1", "--replica-insecure"},

@@ -22,6 +22,8 @@ type line interface {
 	pop(now time.Time) *Waiter
 	// remove takes out w, which is in it.
 	remove(w *Waiter)
+	// next is the first by what is known of it, nil when there is none.
+	next() *Waiter
 	// head is the first, nil when there is none or nobody can say without taking it.
 	head() *Waiter
 }
@@ -66,6 +68,8 @@ func (l *keyLine) head() *Waiter {
 	return l.heap.items[0]
 }
 
+func (l *keyLine) next() *Waiter { return l.head() }
+
 // heldLine orders as an endpoint's hold queue does.
 type heldLine struct {
 	queue   scheduler.HoldQueue
@@ -83,3 +87,11 @@ func (l *heldLine) pop(now time.Time) *Waiter {
 
 func (l *heldLine) remove(w *Waiter) { l.queue.Remove(&w.Held) }
 func (l *heldLine) head() *Waiter    { return nil }
+
+func (l *heldLine) next() *Waiter {
+	h := l.queue.Next(l.prefill.Rate())
+	if h == nil {
+		return nil
+	}
+	return h.Payload.(*Waiter)
+}

@@ -240,6 +240,17 @@ func (q *Queue) Pop(now time.Time, v Valve) *Waiter {
 	return w
 }
 
+// Next is the waiter that goes next of a queue that has one lane, and one order in each
+// of its bands, as an endpoint's has: nil when nobody waits.
+func (q *Queue) Next() *Waiter {
+	for _, l := range q.lanes {
+		if b := l.first(); b.shared != nil {
+			return b.shared.next()
+		}
+	}
+	return nil
+}
+
 // Remove takes a request out and reports whether it waited.
 func (q *Queue) Remove(w *Waiter) bool {
 	if !w.Waiting() {

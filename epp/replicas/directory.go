@@ -26,7 +26,8 @@ type endpoint struct {
 type poolEntry struct {
 	members   []scheduler.Endpoint // as looked at last
 	index     *prefix.Index
-	endpoints []*endpoint // in the order of their IDs
+	endpoints []*endpoint       // in the order of their IDs
+	loads     []*scheduler.Load // of the endpoints, for unseen
 	unseen    scheduler.Unseen
 }
 

@@ -12,6 +12,8 @@
 //     there, as totals and not as events. What is lost, comes twice or comes late does
 //     no harm: the newest totals count. Requests need no identity, and a request's end
 //     cannot be missed.
+//     With it, the length and waiting time of the request that leaves the replica's
+//     hold queue next: of all replicas' requests for an endpoint, the first goes.
 //   - prompts: the block hashes of prompts that were sent to an endpoint, which the
 //     others put into their prefix index as they do with their own. They are told once;
 //     losing one costs a cache hit.
@@ -27,14 +29,15 @@
 // replica that starts again under its name has a higher incarnation, and replaces what
 // it was.
 //
-// Nothing is agreed upon: no replica leads, none waits for another, and a replica alone
-// works as without this package.
+// Nothing is agreed upon: no replica leads, none asks another, and a replica alone works
+// as without this package.
 //
 // # Trust
 //
 // With [TLS], both sides show a certificate for the replicas' name. A replica that is
-// wrong, or lies, can make endpoints look busy or warm, until it is silent: frames are
-// bounded, endpoints that are not known here are ignored, and counts are clamped.
+// wrong, or lies, can make endpoints look busy or warm, or its requests come first, until
+// it is silent. No endpoint is left idle for it. Frames are bounded, endpoints that are
+// not known here are ignored, and counts are clamped.
 //
 // # The request's way
 //

@@ -209,7 +209,7 @@ func linked(r *Replicas) (up int) {
 
 // inFlight is what a load has, without the estimate of what is not known.
 func inFlight(l *scheduler.Load) scheduler.LoadView {
-	l.SetUnseen(0)
+	l.SetUnseen(0, 0)
 	v := l.View()
 	v.PrefillRate = 0
 	return v

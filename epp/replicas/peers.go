@@ -25,12 +25,13 @@ type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// DNS finds replicas by a name that has all their addresses, as that of a headless
-// Service.
+// DNS finds replicas by names: one that has all their addresses, as that of a headless
+// Service, or one of each.
 type DNS struct {
-	// Host is the name, and Port where each replica listens.
-	Host string
-	Port uint16
+	// Hosts are the names or addresses, as "host" or "host:port", and Port where
+	// replicas listen that are given without.
+	Hosts []string
+	Port  uint16
 	// Every is the time between two look-ups; 0 means 5 s.
 	Every time.Duration
 	// Resolver looks up; nil means net.DefaultResolver.
@@ -45,8 +46,8 @@ const lookupTimeout = 5 * time.Second
 
 // Watch implements [Peers]. A name that does not exist yet is no error.
 func (d *DNS) Watch(ctx context.Context, set func([]string)) error {
-	if d.Host == "" || d.Port == 0 {
-		return fmt.Errorf("replicas: %q and port %d are no place to look for them", d.Host, d.Port)
+	if len(d.Hosts) == 0 || d.Port == 0 {
+		return fmt.Errorf("replicas: %q and port %d are no place to look for them", d.Hosts, d.Port)
 	}
 	every := d.Every
 	if every <= 0 {
@@ -79,13 +80,19 @@ func (d *DNS) lookup(ctx context.Context) ([]string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	ips, err := resolver.LookupNetIP(ctx, "ip", d.Host)
-	if err != nil {
-		return nil, fmt.Errorf("replicas: %w", err)
-	}
-	found := make([]string, 0, len(ips))
-	for _, ip := range oneFamily(ips) {
-		found = append(found, net.JoinHostPort(ip.String(), strconv.Itoa(int(d.Port))))
+	var found []string
+	for _, host := range d.Hosts {
+		port := strconv.Itoa(int(d.Port))
+		if h, p, err := net.SplitHostPort(host); err == nil {
+			host, port = h, p
+		}
+		ips, err := resolver.LookupNetIP(ctx, "ip", host)
+		if err != nil {
+			return nil, fmt.Errorf("replicas: %w", err)
+		}
+		for _, ip := range oneFamily(ips) {
+			found = append(found, net.JoinHostPort(ip.String(), port))
+		}
 	}
 	slices.Sort(found)
 	return slices.Compact(found), nil

@@ -73,7 +73,7 @@ func TestDNS(t *testing.T) {
 	f := new(fakeResolver)
 	f.set(nil, "::ffff:10.0.0.2", "10.0.0.1", "10.0.0.1", "fd00::1")
 	failures := make(chan error, 100)
-	h := watch(t, &DNS{Host: "fairway", Port: 9005, Every: time.Millisecond, Resolver: f, Failed: func(err error) {
+	h := watch(t, &DNS{Hosts: []string{"fairway"}, Port: 9005, Every: time.Millisecond, Resolver: f, Failed: func(err error) {
 		select {
 		case failures <- err:
 		default:
@@ -90,6 +90,8 @@ func TestDNS(t *testing.T) {
 	}
 	f.set(nil, "fd00::2")
 	eventually(t, "IPv6 alone is taken", func() bool { return h.last("[fd00::2]:9005") })
+	several := watch(t, &DNS{Hosts: []string{"127.0.0.1", "127.0.0.2:7", "[::1]:8"}, Port: 9005})
+	eventually(t, "each host's port is its own", func() bool { return several.last("127.0.0.1:9005", "127.0.0.2:7", "[::1]:8") })
 	if err := (&DNS{}).Watch(context.Background(), h.set); err == nil {
 		t.Error("a DNS without a name watches")
 	}

@@ -162,7 +162,7 @@ func (r *Replicas) applyWorkLocked(now time.Time, m *remote, f *frame) (lowered 
 			continue
 		}
 		s.sequence = f.sequence
-		if s.Set(now, e.load, w.Work) {
+		if s.Set(now, e.load, w.heard(now)) {
 			lowered = append(lowered, e.load)
 		}
 	}
@@ -194,21 +194,18 @@ func (r *Replicas) estimateLocked(now time.Time, lag time.Duration) {
 	slices.Sort(ids)
 	own := slices.Index(ids, r.o.ID)
 	for _, p := range r.directory.pools {
-		var sent int64
+		var sent, prompts int64
+		p.loads = p.loads[:0]
 		for _, e := range p.endpoints {
+			p.loads = append(p.loads, e.load)
 			for _, m := range r.remotes {
 				if s := m.shares[e.key]; s != nil {
-					sent += s.Work().Sent
+					w := s.Work()
+					sent, prompts = sent+w.Sent, prompts+w.Prompts
 				}
 			}
 		}
-		p.unseen.Observe(now, sent)
-		for i, e := range p.endpoints {
-			if len(ids) == 1 || i%len(ids) == own {
-				e.load.SetUnseen(0)
-			} else {
-				e.load.SetUnseen(p.unseen.Tokens(lag + r.o.Interval))
-			}
-		}
+		p.unseen.Observe(now, sent, prompts)
+		p.unseen.Reserve(p.loads, own, len(ids), lag+r.o.Interval)
 	}
 }

@@ -71,7 +71,7 @@ const (
 	// fullEvery separates full frames.
 	fullEvery = time.Second
 	// estimateEvery separates estimates of what is not known yet.
-	estimateEvery = 100 * time.Millisecond
+	estimateEvery = 50 * time.Millisecond
 	// maxRemotes bounds the replicas that are listened to.
 	maxRemotes = 64
 )
@@ -281,13 +281,14 @@ func (r *Replicas) framesLocked(full bool) (frames []outgoing, busy bool) {
 		f = outgoing{sequence: r.sequence, bytes: appendHeader(nil, r.sequence, full)}
 	}
 	begin(full)
+	now := r.o.Now()
 	for _, p := range r.directory.pools {
 		for _, e := range p.endpoints {
 			w := e.load.Own()
 			busy = busy || w.Requests > 0
 			if changed := w != e.told; changed || full && w != (scheduler.Work{}) {
 				e.told = w
-				f.bytes = appendWork(f.bytes, &work{e.key, w})
+				f.bytes = appendWork(f.bytes, workAt(now, e.key, w))
 				f.events++
 				busy = busy || changed
 			}
@@ -318,10 +319,11 @@ func (r *Replicas) fullFrame() outgoing {
 	defer r.mu.Unlock()
 	r.sequence++
 	f := outgoing{sequence: r.sequence, bytes: appendHeader(nil, r.sequence, true)}
+	now := r.o.Now()
 	for _, p := range r.directory.pools {
 		for _, e := range p.endpoints {
 			if w := e.load.Own(); w != (scheduler.Work{}) {
-				f.bytes = appendWork(f.bytes, &work{e.key, w})
+				f.bytes = appendWork(f.bytes, workAt(now, e.key, w))
 				f.events++
 			}
 		}

@@ -19,14 +19,18 @@ import (
 //	message Work    { fixed64 endpoint = 1; uint64 requests = 2; uint64 waiting = 3;
 //	                  uint64 dispatched = 4; uint64 backlog = 5; uint64 prefilling = 6;
 //	                  uint64 context = 7; uint64 sent = 8; uint64 prefilled = 9;
-//	                  uint64 busy_microseconds = 10; uint64 output = 11; }
+//	                  uint64 busy_microseconds = 10; uint64 output = 11;
+//	                  uint64 prompts = 12; Next next = 13; }
+//	message Next    { uint64 uncached = 1; uint64 waited_microseconds = 2;
+//	                  sint32 priority = 3; }
 //	message Prompt  { fixed64 endpoint = 1; repeated fixed64 hashes = 2 [packed];
 //	                  repeated uint64 runs = 3 [packed]; } // tokens, blocks, tokens, …
 //	message Frame   { Hello hello = 1; uint64 sequence = 2; bool full = 3;
 //	                  repeated Work work = 4; repeated Prompt prompts = 5; }
 //	message Answer  { Hello hello = 1; uint64 acknowledged = 2; }
 //
-// Fields that are not known are ignored.
+// Fields that are not known are ignored. Replicas of earlier versions send no prompts
+// and no next.
 const (
 	frameHello    = 1
 	frameSequence = 2
@@ -53,8 +57,31 @@ type hello struct {
 
 // work is what the sender has on an endpoint.
 type work struct {
-	endpoint uint64
-	scheduler.Work
+	endpoint       uint64
+	scheduler.Work // but for Next.Since, which is as of the sender's clock
+	// waited is how long Next was held when the frame was made.
+	waited time.Duration
+}
+
+// workAt is what an endpoint's totals are in a frame that is made now.
+func workAt(now time.Time, endpoint uint64, w scheduler.Work) *work {
+	out := &work{endpoint: endpoint, Work: w}
+	if w.Next.Held {
+		out.waited = max(0, now.Sub(time.Unix(0, w.Next.Since)))
+	}
+	return out
+}
+
+// maxWaited bounds how long a request can have been held.
+const maxWaited = 24 * time.Hour
+
+// heard is what a replica that hears of w now knows.
+func (w *work) heard(now time.Time) scheduler.Work {
+	out := w.Work
+	if out.Next.Held {
+		out.Next.Since = now.Add(-min(w.waited, maxWaited)).UnixNano()
+	}
+	return out
 }
 
 // prompt is blocks that the sender has sent to an endpoint.
@@ -106,15 +133,24 @@ func appendAnswer(out []byte, a *answer) []byte {
 
 // appendWork adds an endpoint's totals to a frame.
 func appendWork(out []byte, w *work) []byte {
-	var buf [128]byte
+	var buf [192]byte
 	m := appendFixed(buf[:0], 1, w.endpoint)
 	for i, v := range [...]uint64{
 		uint64(w.Requests), uint64(w.Waiting), uint64(w.Dispatched), uint64(w.Backlog), uint64(w.Prefilling),
 		uint64(w.Context), uint64(w.Sent), uint64(w.Prefilled), uint64(w.Busy.Microseconds()), uint64(w.Output),
+		uint64(w.Prompts),
 	} {
 		if v != 0 {
 			m = appendVarint(m, protowire.Number(i+2), v)
 		}
+	}
+	if w.Next.Held {
+		var buf [40]byte
+		n := appendVarint(buf[:0], 1, uint64(w.Next.Uncached))
+		n = appendVarint(n, 2, uint64(w.waited.Microseconds()))
+		n = appendVarint(n, 3, protowire.EncodeZigZag(int64(w.Next.Priority)))
+		m = protowire.AppendTag(m, 13, protowire.BytesType)
+		m = protowire.AppendBytes(m, n)
 	}
 	out = protowire.AppendTag(out, frameWork, protowire.BytesType)
 	return protowire.AppendBytes(out, m)
@@ -220,7 +256,7 @@ func decodeHello(data []byte) (*hello, error) {
 }
 
 func decodeWork(data []byte) (w work, err error) {
-	err = fields(data, func(n protowire.Number, v uint64, _ []byte) error {
+	err = fields(data, func(n protowire.Number, v uint64, m []byte) error {
 		count, tokens := int32(min(v, math.MaxInt32)), int64(min(v, math.MaxInt64))
 		switch n {
 		case 1:
@@ -242,13 +278,36 @@ func decodeWork(data []byte) (w work, err error) {
 		case 9:
 			w.Prefilled = tokens
 		case 10:
-			w.Busy = time.Duration(min(v, math.MaxInt64/1000)) * time.Microsecond
+			w.Busy = microseconds(v)
 		case 11:
 			w.Output = tokens
+		case 12:
+			w.Prompts = tokens
+		case 13:
+			return w.decodeNext(m)
 		}
 		return nil
 	})
 	return w, err
+}
+
+func (w *work) decodeNext(data []byte) error {
+	w.Next, w.waited = scheduler.Next{Held: true}, 0
+	return fields(data, func(n protowire.Number, v uint64, _ []byte) error {
+		switch n {
+		case 1:
+			w.Next.Uncached = int64(min(v, math.MaxInt64))
+		case 2:
+			w.waited = microseconds(v)
+		case 3:
+			w.Next.Priority = int32(min(max(protowire.DecodeZigZag(v), math.MinInt32), math.MaxInt32))
+		}
+		return nil
+	})
+}
+
+func microseconds(v uint64) time.Duration {
+	return time.Duration(min(v, math.MaxInt64/1000)) * time.Microsecond
 }
 
 func decodePrompt(data []byte) (p prompt, err error) {

@@ -21,11 +21,12 @@ func example() (*frame, []byte) {
 		hello:    &hello{1, "fairway-0", 77},
 		sequence: 300, full: true,
 		work: []work{
-			{0xfedcba9876543210, scheduler.Work{
+			{endpoint: 0xfedcba9876543210, waited: 1500 * time.Millisecond, Work: scheduler.Work{
 				Requests: 3, Waiting: 2, Dispatched: 1, Backlog: 5000, Prefilling: 400, Context: 60000, Output: 512,
-				Sent: 1 << 40, Prefilled: 1 << 39, Busy: 90 * time.Microsecond,
+				Sent: 1 << 40, Prefilled: 1 << 39, Busy: 90 * time.Microsecond, Prompts: 1 << 33,
+				Next: scheduler.Next{Held: true, Priority: -3, Uncached: 4600},
 			}},
-			{1, scheduler.Work{}},
+			{endpoint: 1},
 		},
 		prompts: []prompt{{7, blocks}, {8, []prefix.Block{}}},
 	}
@@ -105,6 +106,43 @@ func TestHostileFrames(t *testing.T) {
 	}
 }
 
+// TestFormerFrames: frames of replicas that do not tell what they hold are read as ever.
+func TestFormerFrames(t *testing.T) {
+	former := "\",\t\x10\x32\x54\x76\x98\xba\xdc\xfe\x10\x03\x18\x02 \x01(\x88'0\x90\x038\xe0\xd4\x03@\x80\x80\x80\x80\x80 H\x80\x80\x80\x80\x80\x10PZX\x80\x04"
+	f, err := decodeFrame([]byte(former))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := scheduler.Work{
+		Requests: 3, Waiting: 2, Dispatched: 1, Backlog: 5000, Prefilling: 400, Context: 60000, Output: 512,
+		Sent: 1 << 40, Prefilled: 1 << 39, Busy: 90 * time.Microsecond,
+	}
+	if got := f.work[0].heard(time.Now()); got != want {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if got := appendWork(nil, &work{endpoint: 0xfedcba9876543210, Work: want}); string(got) != former {
+		t.Errorf("a replica that holds nothing tells %q, of which earlier ones know %q", got, former)
+	}
+}
+
+// TestHeldSince: how long a request has been held is told, and not since when: clocks
+// differ.
+func TestHeldSince(t *testing.T) {
+	here, there := time.Unix(5000, 0), time.Unix(900, 0)
+	held := scheduler.Work{Requests: 1, Waiting: 1, Next: scheduler.Next{Held: true, Uncached: 7, Since: here.Add(-3 * time.Second).UnixNano()}}
+	f, err := decodeFrame(appendWork(nil, workAt(here, 1, held)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := f.work[0].heard(there).Next; got != (scheduler.Next{Held: true, Uncached: 7, Since: there.Add(-3 * time.Second).UnixNano()}) {
+		t.Errorf("%+v", got)
+	}
+	f.work[0].waited = math.MaxInt64
+	if got := f.work[0].heard(there).Next.Since; got != there.Add(-maxWaited).UnixNano() {
+		t.Errorf("held since %d", got)
+	}
+}
+
 func FuzzDecodeFrame(f *testing.F) {
 	_, whole := example()
 	f.Add(whole)
@@ -120,7 +158,11 @@ func FuzzDecodeFrame(f *testing.F) {
 		for i := range got.work {
 			var l scheduler.Load
 			var s scheduler.Share
-			s.Set(time.Unix(1, 0), &l, got.work[i].Work)
+			s.Set(time.Unix(1, 0), &l, got.work[i].heard(time.Unix(1, 0)))
+			if again, err := decodeFrame(appendWork(nil, &got.work[i])); err != nil || !reflect.DeepEqual(again.work, got.work[i:i+1]) {
+				t.Fatalf("%+v comes back as %+v, %v", got.work[i], again, err)
+			}
+			_ = l.Saturation()
 			if v := l.View(); v.Requests < 0 || v.Waiting < 0 || v.Backlog < 0 || v.Prefilling < 0 || v.Context < 0 {
 				t.Fatalf("%+v reads as %+v", got.work[i], v)
 			}
@@ -170,14 +212,14 @@ func TestFramesInAnyOrder(t *testing.T) {
 						truth[i] = scheduler.Work{Requests: int32(n), Waiting: int32(n), Backlog: int64(rng.IntN(99)), Sent: int64(seq)}
 					}
 					if !f.full {
-						f.work = append(f.work, work{keys[i], truth[i]})
+						f.work = append(f.work, work{endpoint: keys[i], Work: truth[i]})
 					}
 				}
 				if f.full && truth[i] != (scheduler.Work{}) {
-					f.work = append(f.work, work{keys[i], truth[i]})
+					f.work = append(f.work, work{endpoint: keys[i], Work: truth[i]})
 				}
 			}
-			f.work = append(f.work, work{12345, truth[0]}) // of an endpoint that is not known
+			f.work = append(f.work, work{endpoint: 12345, Work: truth[0]}) // of an endpoint that is not known
 			for range rng.IntN(3) {
 				frames = append(frames, f)
 			}

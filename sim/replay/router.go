@@ -55,19 +55,17 @@ func (d *router) estimate() {
 	if n == 1 || d.run.cfg.Alone {
 		return
 	}
-	var sent int64
-	for _, s := range d.seats {
+	var sent, prompts int64
+	loads := make([]*scheduler.Load, len(d.seats))
+	for i, s := range d.seats {
+		loads[i] = s.load
 		for k := range s.shares {
 			w := s.shares[k].Work()
-			sent += w.Sent
+			sent, prompts = sent+w.Sent, prompts+w.Prompts
 		}
 	}
-	d.unseen.Observe(d.run.clock(), sent)
-	for i, s := range d.seats {
-		if i%n != d.number {
-			s.load.SetUnseen(d.unseen.Tokens(d.run.cfg.Delay))
-		}
-	}
+	d.unseen.Observe(d.run.clock(), sent, prompts)
+	d.unseen.Reserve(loads, d.number, n, d.run.cfg.Delay)
 }
 
 // spread is the router that request i goes to, of n.
@@ -90,6 +88,7 @@ func (d *router) decide(q *request) {
 	if r.policy.Holds && (s.queue.Len() > 0 || !s.load.Admits()) {
 		q.held = scheduler.Held{Request: &q.sched, Since: r.clock(), Uncached: d.decision.Uncached, Payload: q}
 		s.queue.Push(&q.held)
+		s.release()
 	} else {
 		s.dispatch(q, d.decision.Uncached)
 	}
@@ -115,10 +114,16 @@ func (s *seat) dispatch(q *request, uncached int64) {
 // release sends held requests while the endpoint takes them.
 func (s *seat) release() {
 	r := s.router.run
-	for s.queue.Len() > 0 && s.load.Admits() {
-		h := s.queue.Pop(r.clock(), s.load.View().PrefillRate, func(h *scheduler.Held) int64 {
+	for s.queue.Len() > 0 {
+		rate := s.load.View().PrefillRate
+		s.load.SetNext(scheduler.NextOf(s.queue.Next(rate), 0))
+		if !s.load.Admits() {
+			return
+		}
+		h := s.queue.Pop(r.clock(), rate, func(h *scheduler.Held) int64 {
 			return s.router.sched.Uncached(h.Request, int32(s.at.number))
 		})
+		s.load.SetNext(scheduler.NextOf(s.queue.Next(rate), 0))
 		s.dispatch(h.Payload.(*request), h.Uncached)
 		s.changed()
 	}
