@@ -426,3 +426,27 @@ func TestForgetAndStoreSayWhatWasThere(t *testing.T) {
 		t.Errorf("%d tokens match, want 16", n)
 	}
 }
+
+// TestReach: it agrees with MatchOne where what is held is contiguous, and otherwise
+// ends where something held ends.
+func TestReach(t *testing.T) {
+	x := New(Options{})
+	x.AddEndpoint(0, 0)
+	chain := make([]Block, 1000)
+	for i := range chain {
+		chain[i] = Block{Hash: uint64(i) * 0x9e3779b97f4a7c15, Tokens: 16}
+	}
+	for n := range chain {
+		if got := x.Reach(chain, 0); got != int64(16*n) {
+			t.Fatalf("%d blocks: %d tokens", n, got)
+		}
+		x.Store(0, chain[n])
+	}
+	x.Remove(0, chain[300].Hash)
+	if got := x.Reach(chain, 0); got != 16*300 && got != 16*1000 {
+		t.Errorf("%d tokens with a hole at 300 of 1000 blocks", got)
+	}
+	if x.Reach(chain, 1) != 0 || x.Reach(nil, 0) != 0 {
+		t.Error("tokens of nothing")
+	}
+}

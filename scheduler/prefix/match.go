@@ -190,9 +190,24 @@ func (m *Matches) keep(blocks []Block, k int) bool {
 
 // MatchOne is Match for one slot, in tokens.
 func (x *Index) MatchOne(blocks []Block, slot int32) int64 {
-	var sum int64
-	for _, b := range blocks[:x.matchOne(blocks, slot)] {
-		sum += int64(max(0, b.Tokens))
+	return tokensOf(blocks[:x.matchOne(blocks, slot)])
+}
+
+// Reach is MatchOne in O(log blocks), also of a slot whose engine reports. It is right
+// as long as such an engine holds what it has of a prompt from the start on, as engines
+// see to that evict a prompt's end first; otherwise it may be any place at which a part
+// of the prompt that is held ends.
+func (x *Index) Reach(blocks []Block, slot int32) int64 {
+	e := x.at(slot)
+	if e == nil {
+		return 0
+	}
+	return tokensOf(blocks[:x.end(blocks, e.slot)])
+}
+
+func tokensOf(blocks []Block) (sum int64) {
+	for i := range blocks {
+		sum += int64(max(0, blocks[i].Tokens))
 	}
 	return sum
 }
@@ -214,11 +229,15 @@ func (x *Index) matchOne(blocks []Block, slot int32) int {
 		}
 		return len(blocks)
 	}
-	// The smallest number of blocks of which the last is not held.
+	return x.end(blocks, e.slot)
+}
+
+// end finds a number of blocks of which the last is held and the next is not.
+func (x *Index) end(blocks []Block, slot uint16) int {
 	lo, hi := 0, len(blocks)
 	for lo < hi {
 		mid := int(uint(lo+hi) / 2)
-		if x.has(blocks[mid].Hash, e.slot) {
+		if x.has(blocks[mid].Hash, slot) {
 			lo = mid + 1
 		} else {
 			hi = mid

@@ -101,9 +101,11 @@ func (x *Index) lost(blocks []prefix.Block, slot int32) (tokens float32) {
 	return tokens
 }
 
-// MatchOne is the weighted tokens of Match for one slot.
+// MatchOne is the weighted tokens of Match for one slot, in O(log blocks): it is asked
+// again and again while a request is held. What the engine holds of the prompt is taken
+// to be contiguous, see [prefix.Index.Reach].
 func (x *Index) MatchOne(blocks []prefix.Block, slot int32) float32 {
-	tokens := x.o.Prefix.MatchOne(blocks, slot)
+	tokens := x.o.Prefix.Reach(blocks, slot)
 	ep := x.at(slot)
 	if ep == nil || tokens == 0 || ep.weak.Load() == 0 {
 		return float32(tokens)
