@@ -21,6 +21,9 @@ type KVCache interface {
 	Dispatched(slot int32, keys []prefix.Block)
 }
 
+// headerAuthorization is what engines with an API key want to see before they answer.
+const headerAuthorization = "authorization"
+
 // findKeys finds the keys of the request's prompt, where the pool's engines report what
 // they hold. Without them the request is routed by what was sent where.
 func (r *request) findKeys(ctx context.Context, req *extproc.Request) {
@@ -29,7 +32,9 @@ func (r *request) findKeys(ctx context.Context, req *extproc.Request) {
 		return
 	}
 	req.WithBody(func(body []byte) {
-		f, ok := c.Find(ctx, kvcache.Prompt{Path: req.Path, Model: r.sched.Model, Body: body}, r.keys[:0])
+		f, ok := c.Find(ctx, kvcache.Prompt{
+			Path: req.Path, Model: r.sched.Model, Authorization: req.Header(headerAuthorization), Body: body,
+		}, r.keys[:0])
 		if !ok {
 			return
 		}

@@ -98,7 +98,7 @@ func TestPickByHoldings(t *testing.T) {
 			}
 			e.index.Insert(0, blocks)
 			p := newPicker(t, Options{Pools: []Pool{{Name: "ns/pool", Endpoints: e, Cache: test.cache}}})
-			req := extproc.NewRequest([]extproc.Header{{Name: headerModel, Value: test.model}}, nil)
+			req := extproc.NewRequest([]extproc.Header{{Name: headerModel, Value: test.model}, {Name: "authorization", Value: "Bearer k"}}, nil)
 			req.Path, req.Body = "/v1/chat/completions", scan.Result{API: scan.ChatCompletions, Model: "m", Stream: true, PromptBytes: 800, Blocks: blocks}
 			if test.body != "" {
 				req.SetBody([]byte(test.body))
@@ -110,8 +110,8 @@ func TestPickByHoldings(t *testing.T) {
 			asked, sent := "", ""
 			for _, a := range test.cache.asked {
 				asked += a.Model + " " + string(a.Body)
-				if a.Path != req.Path {
-					t.Errorf("path %q", a.Path)
+				if a.Path != req.Path || a.Authorization != "Bearer k" {
+					t.Errorf("path %q, authorization %q", a.Path, a.Authorization)
 				}
 			}
 			for _, s := range test.cache.sent {

@@ -35,6 +35,9 @@ type Options struct {
 	// MaxHold bounds how long a request is held, as the gateway is told; 0 means
 	// DefaultMaxHold. It must not exceed the gateway's maximum message timeout.
 	MaxHold time.Duration
+	// MaxDestinations is how many endpoints the default policy names for a request, the
+	// pick included, best first; 0 means DefaultMaxDestinations.
+	MaxDestinations int
 	// Admission is asked before scheduling; nil admits everything.
 	Admission Admission
 	// Flow makes requests wait for a pool that is saturated; nil lets them through.
@@ -82,6 +85,13 @@ type Options struct {
 // DefaultMaxHold bounds how long a request is held.
 const DefaultMaxHold = 30 * time.Second
 
+// DefaultMaxDestinations is how many endpoints the default policy names for a request,
+// and MaxDestinations how many it can.
+const (
+	DefaultMaxDestinations = 4
+	MaxDestinations        = scheduler.MaxAlternatives
+)
+
 // maxBinds bounds how often a request is bound anew because its endpoint left
 // the pool; after that it is sent without being held.
 const maxBinds = 8
@@ -120,6 +130,9 @@ func New(o Options) (*Picker, error) {
 	}
 	if p.o.MaxHold <= 0 {
 		p.o.MaxHold = DefaultMaxHold
+	}
+	if p.o.MaxDestinations <= 0 {
+		p.o.MaxDestinations = DefaultMaxDestinations
 	}
 	p.patience = p.o.MaxHold
 	if f := o.Flow; f != nil {
@@ -162,7 +175,7 @@ func (p *Picker) SetPools(pools []Pool) error {
 		r := &route{name: c.Name, models: c.Models, onlyNamed: c.Named, policy: c.Policy, index: c.Endpoints.Index(), cache: c.Cache}
 		policy := c.Policy
 		if policy == nil {
-			policy = scheduler.Priced{Alternatives: 4}
+			policy = scheduler.Priced{Alternatives: p.o.MaxDestinations}
 			r.hold = p.o.Hold
 		}
 		r.scheduler = scheduler.New(policy, r.index, scheduler.WithHoldings(c.Cache))

@@ -13,10 +13,14 @@ import (
 // Headers for the sidecar of the picked endpoint, which calls the others. Those that
 // a client sends are removed.
 const (
-	// HeaderPrefiller is the endpoint that processes the prompt.
-	HeaderPrefiller = "x-prefiller-host-port"
-	// HeaderEncoders are the endpoints that encode images, separated by commas.
-	HeaderEncoders = "x-encoder-hosts-ports"
+	// HeaderPrefiller is the endpoint that processes the prompt; sidecars know it by
+	// either name.
+	HeaderPrefiller       = "x-llm-d-prefiller-host-port"
+	HeaderPrefillerLegacy = "x-prefiller-host-port"
+	// HeaderEncoders are the endpoints that encode images, separated by commas; sidecars
+	// know it by either name.
+	HeaderEncoders       = "x-llm-d-encoder-hosts-ports"
+	HeaderEncodersLegacy = "x-encoder-hosts-ports"
 	// HeaderDataParallel is the rank to use, where the gateway reaches its pod at
 	// another port.
 	HeaderDataParallel = "x-data-parallel-host-port"
@@ -76,15 +80,20 @@ func (s *stages) end(now time.Time, served bool) {
 func (r *request) stageHeaders(set []extproc.Header) []extproc.Header {
 	d := &r.decision
 	if len(d.Prefill) > 0 {
-		set = with(set, HeaderPrefiller, r.snap.Endpoints[d.Prefill[0]].Address)
+		set = both(set, HeaderPrefiller, HeaderPrefillerLegacy, r.snap.Endpoints[d.Prefill[0]].Address)
 	}
 	if len(d.Encode) > 0 {
-		set = with(set, HeaderEncoders, destinations(r.snap, d.Encode))
+		set = both(set, HeaderEncoders, HeaderEncodersLegacy, destinations(r.snap, d.Encode))
 	}
 	if d.Port != 0 {
 		set = with(set, HeaderDataParallel, r.snap.Endpoints[d.Ranked[0]].Address)
 	}
 	return set
+}
+
+// both returns hs and a header under both of its names, in memory of its own.
+func both(hs []extproc.Header, name, legacy, value string) []extproc.Header {
+	return append(hs[:len(hs):len(hs)], extproc.Header{Name: name, Value: value}, extproc.Header{Name: legacy, Value: value})
 }
 
 // destination is what the gateway is told: the ranked endpoints, or the port that the

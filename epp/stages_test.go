@@ -73,21 +73,25 @@ func TestPrefillElsewhere(t *testing.T) {
 		req.Body.Blocks = append(req.Body.Blocks, prefix.Block{Hash: uint64(i + 1), Tokens: 64})
 	}
 	pick := mustPick(t, p, req)
-	if n := len(pick.SetHeaders); n != 2 || header(pick.SetHeaders, HeaderPrefiller) != es[0].Address || header(pick.SetHeaders, HeaderEncoders) != es[1].Address {
-		t.Errorf("headers %v, want the prefill and the encode endpoint", pick.SetHeaders)
+	want := []extproc.Header{
+		{Name: "x-llm-d-prefiller-host-port", Value: es[0].Address}, {Name: "x-prefiller-host-port", Value: es[0].Address},
+		{Name: "x-llm-d-encoder-hosts-ports", Value: es[1].Address}, {Name: "x-encoder-hosts-ports", Value: es[1].Address},
+	}
+	if !slices.Equal(pick.SetHeaders, want) {
+		t.Errorf("headers %v, want the prefill and the encode endpoint by both names", pick.SetHeaders)
 	}
 	picked := pool.Snapshot().IndexOf(pick.Destinations[:len(es[2].Address)])
 	if picked < 2 {
 		t.Fatalf("picked %s", pick.Destinations)
 	}
-	want := 1000 + int64(scan.TokensPerImage)
-	if v := es[0].Load.View(); v.Requests != 1 || v.Backlog != want || v.Prefilling != want {
+	tokens := 1000 + int64(scan.TokensPerImage)
+	if v := es[0].Load.View(); v.Requests != 1 || v.Backlog != tokens || v.Prefilling != tokens {
 		t.Errorf("prefill endpoint %+v, want the whole prompt", v)
 	}
 	if v := es[1].Load.View(); v.Requests != 1 || v.Backlog != 0 {
 		t.Errorf("encode endpoint %+v, want a request", v)
 	}
-	if v := es[picked].Load.View(); v.Requests != 1 || v.Backlog != 0 || v.Context != want {
+	if v := es[picked].Load.View(); v.Requests != 1 || v.Backlog != 0 || v.Context != tokens {
 		t.Errorf("picked endpoint %+v, want the context and no backlog", v)
 	}
 	now := time.Now()
@@ -171,7 +175,7 @@ func TestStagesAllocations(t *testing.T) {
 	ctx, now := context.Background(), time.Now()
 	one := func() {
 		pick, err := p.Pick(ctx, req)
-		if err != nil || len(pick.SetHeaders) != 1 {
+		if err != nil || len(pick.SetHeaders) != 2 {
 			t.Fatal(pick, err)
 		}
 		pick.Observer.FirstToken(now)

@@ -102,8 +102,9 @@ func control(name string) bool {
 		"x-llm-d-inference-objective", "x-llm-d-inference-fairness-id",
 		"x-gateway-model-name-rewrite", "x-llm-d-model-name-rewrite",
 		"x-slo-ttft-ms", "x-slo-tpot-ms", "x-llm-d-slo-ttft-ms", "x-llm-d-slo-tpot-ms",
-		"x-prefiller-host-port", "x-encoder-hosts-ports", "x-data-parallel-host-port",
-		"x-data-parallel-rank", "x-kv-cache-source-host-port",
+		"x-prefiller-host-port", "x-encoder-hosts-ports", "x-kv-cache-source-host-port",
+		"x-llm-d-prefiller-host-port", "x-llm-d-encoder-hosts-ports", "x-llm-d-kv-cache-source-host-port",
+		"x-data-parallel-host-port", "x-data-parallel-rank",
 		DestinationHeader:
 		return true
 	}

@@ -210,6 +210,8 @@ func TestHeaders(t *testing.T) {
 		"traceparent", "00-1-2-03", "authorization", "secret", "x-other", "kept",
 		"x-gateway-destination-endpoint", "6.6.6.6:1", "x-gateway-destination-endpoint-subset", "6.6.6.6:1",
 		"x-prefiller-host-port", "6.6.6.6:1", "x-encoder-hosts-ports", "6.6.6.6:1", "x-data-parallel-host-port", "6.6.6.6:1", "x-data-parallel-rank", "3",
+		"x-llm-d-prefiller-host-port", "6.6.6.6:1", "x-llm-d-encoder-hosts-ports", "6.6.6.6:1",
+		"x-kv-cache-source-host-port", "6.6.6.6:1", "x-llm-d-kv-cache-source-host-port", "6.6.6.6:1",
 		"x-fairway-a", "1", "x-fairway-b", "1", "x-fairway-b", "2",
 		"x-gateway-inference-objective", "batch", "x-gateway-inference-fairness-id", "f",
 		"x-llm-d-inference-objective", "o", "x-llm-d-inference-fairness-id", "f",
@@ -233,6 +235,7 @@ func TestHeaders(t *testing.T) {
 	}
 	for _, k := range []string{
 		"authorization", "x-gateway-destination-endpoint-subset", "x-encoder-hosts-ports", "x-data-parallel-host-port", "x-data-parallel-rank",
+		"x-llm-d-prefiller-host-port", "x-llm-d-encoder-hosts-ports", "x-kv-cache-source-host-port", "x-llm-d-kv-cache-source-host-port",
 		"x-fairway-a", "x-fairway-b", "x-gateway-inference-objective", "x-gateway-inference-fairness-id",
 		"x-llm-d-inference-objective", "x-llm-d-inference-fairness-id", "x-gateway-model-name-rewrite", "x-llm-d-model-name-rewrite",
 		"x-slo-ttft-ms", "x-slo-tpot-ms", "x-llm-d-slo-ttft-ms", "x-llm-d-slo-tpot-ms",

@@ -23,7 +23,8 @@ import "slices"
 // constants are flat over wide ranges (halve or double any of them) and therefore
 // not knobs.
 type Priced struct {
-	// Alternatives is how many endpoints to rank, the pick included.
+	// Alternatives is how many endpoints to rank, the pick included, at most
+	// [MaxAlternatives].
 	Alternatives int
 }
 
@@ -91,8 +92,8 @@ func (p Priced) explain(c *Cycle, price float64, cost []float32, n int) {
 	c.Explain.Add("price", Total, 1, cost)
 }
 
-// maxAlternatives bounds how many endpoints are ranked.
-const maxAlternatives = 16
+// MaxAlternatives bounds how many endpoints are ranked.
+const MaxAlternatives = 16
 
 // rankAscending puts the k candidates of least cost to the front, best first,
 // ties in random order, and returns them. It looks at each candidate once.
@@ -102,9 +103,9 @@ func rankAscending(c *Cycle, cost []float32, k int) []int32 {
 		tie  uint64
 		i    int32
 	}
-	var best [maxAlternatives]entry
+	var best [MaxAlternatives]entry
 	cand := c.Candidates
-	k = min(k, len(cand), maxAlternatives)
+	k = min(k, len(cand), MaxAlternatives)
 	salt := c.Rand()
 	n := 0
 	for _, i := range cand {

@@ -34,6 +34,7 @@ type eppFlags struct {
 	drainTimeout, maxHold             time.Duration
 	emitScores, explainHeader         bool
 	ignoreSubset                      bool
+	maxDestinations                   int
 	experimental                      bool
 	more                              moreFlags
 	replicas                          replicaFlags
@@ -72,6 +73,7 @@ func (f *eppFlags) register(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.staleness, "metrics-staleness-threshold", 2*time.Second, "age at which an endpoint's metrics no longer count")
 	fs.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second, "longest wait for requests under way at the end")
 	fs.DurationVar(&f.maxHold, "max-hold", epp.DefaultMaxHold, "longest time a request is held for a busy endpoint (default policy only); must not exceed the gateway's max_message_timeout")
+	fs.IntVar(&f.maxDestinations, "max-destinations", epp.DefaultMaxDestinations, "how many endpoints the default policy names for a request, best first, for the gateway to try in turn; 1 for an Envoy whose cluster is ORIGINAL_DST")
 	fs.BoolVar(&f.emitScores, "emit-endpoint-scores", false, "tell what the picker chose by: as dynamic metadata, and as x-gateway-destination-endpoint-scores on requests")
 	fs.BoolVar(&f.explainHeader, "explain-header", false, "answer x-fairway-explain: 1 with x-fairway-explanation")
 	fs.BoolVar(&f.ignoreSubset, "disable-endpoint-subset-filter", false, "ignore the subset of endpoints that the gateway allows")
@@ -86,7 +88,7 @@ func (f *eppFlags) register(fs *pflag.FlagSet) {
 
 // options say what the configuration may use.
 func (f *eppFlags) options() config.Options {
-	return config.Options{Experimental: f.experimental, Gates: f.more.gates}
+	return config.Options{Experimental: f.experimental, Gates: f.more.gates, KVEvents: f.kv.follow || f.kv.bind != ""}
 }
 
 // validate reports everything that is wrong with the flags.
@@ -125,6 +127,9 @@ func (f *eppFlags) validate(fs *pflag.FlagSet) error {
 		if d <= 0 {
 			bad("--%s: %v must be longer than 0", name, d)
 		}
+	}
+	if f.maxDestinations < 1 || f.maxDestinations > epp.MaxDestinations {
+		bad("--max-destinations: %d must be 1 to %d", f.maxDestinations, epp.MaxDestinations)
 	}
 	if f.drainTimeout < 0 {
 		bad("--drain-timeout: %v must not be negative", f.drainTimeout)

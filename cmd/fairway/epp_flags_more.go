@@ -42,6 +42,8 @@ type moreFlags struct {
 	pageInsecure         bool
 	// given are those of the deprecated flags that were set.
 	given map[string]bool
+	// authSaid: --metrics-endpoint-auth was given, whichever way.
+	authSaid bool
 }
 
 // Flags whose place is the EndpointPickerConfig by now.
@@ -93,7 +95,7 @@ func metricNameFlags() []string {
 func (m *moreFlags) validate(fs *pflag.FlagSet, f *eppFlags) []error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	m.given = map[string]bool{}
+	m.given, m.authSaid = map[string]bool{}, fs.Changed("metrics-endpoint-auth")
 	for _, name := range metricNameFlags() {
 		if fs.Changed(name) {
 			m.given[name] = true
@@ -171,6 +173,9 @@ func (m *moreFlags) serveMetrics(o *epp.ServerOptions, auth bool, cluster *rest.
 		o.MetricsTLS = c
 	}
 	if !auth {
+		if cluster != nil && o.MetricsAddr != "" && m.metricsClientCA == "" && !m.authSaid {
+			log.Warn("/metrics is open to whoever reaches --metrics-port: have the cluster say who may read it with --metrics-endpoint-auth")
+		}
 		return nil
 	}
 	if cluster == nil {

@@ -10,7 +10,7 @@ import (
 // policy reads the EndpointPickerConfig for the pools that the gateway picks for, and
 // has it followed.
 func (f *gatewayFlags) policy(o *cluster.Options) error {
-	e := eppFlags{configFile: f.configFile, experimental: f.experimental}
+	e := eppFlags{configFile: f.configFile, experimental: f.experimental, kv: f.kv}
 	c, err := e.loadPolicy()
 	if err != nil {
 		return fmt.Errorf("--config-file: %w", err)

@@ -58,6 +58,9 @@ type Options struct {
 	Gates []string
 	// Plugins are types besides those that are built in.
 	Plugins []plugins.Type
+	// KVEvents says that engines' KV cache events are followed whatever the file says, so
+	// that prompts' token ids are of use.
+	KVEvents bool
 }
 
 // Load is [Options.Load] without experimental plugins.

@@ -69,9 +69,31 @@ func (l *loader) matchProducer(name, path string, p *plugin) bool {
 	return true
 }
 
+// unreadTokens warns of a token-producer that has engines asked for token ids that
+// nothing compares.
+func (l *loader) unreadTokens() {
+	if l.options.KVEvents {
+		return
+	}
+	for _, p := range l.plugins {
+		if t, ok := p.built.(Tokens); !ok || !t.Render {
+			continue
+		}
+		for _, field := range []string{"vllm", "modelName", "backend", "udsTokenizerConfig"} {
+			if n := present(p.node, "parameters."+field); n != nil {
+				l.warn(n, p.path+".parameters."+field, "has no effect: nothing reads token ids, so no engine is asked for them; declare a %s, follow engines with --kv-events, or remove it", preciseProducer)
+				break
+			}
+		}
+	}
+}
+
 // needTokens sees to it that the precise index gets token ids: without a token-producer
 // the pool's endpoints are asked.
 func (l *loader) needTokens(exact string) {
+	if exact == "" {
+		l.unreadTokens()
+	}
 	if exact == "" || l.config.Tokens.Render {
 		return
 	}

@@ -156,14 +156,24 @@ func TestPreciseWarnings(t *testing.T) {
 		{"plugins: [{type: precise-prefix-cache-producer}, {type: approx-prefix-cache-producer, name: a}, {type: inflight-load-producer, parameters: {prefixMatchInfoProducerName: a}}]", "exact where an engine's events are followed"},
 		{"plugins: [{type: token-producer, parameters: {estimate: {image: {mode: static}}}}]", "parameters.estimate: has no effect: each image"},
 		{"plugins: [{type: token-producer, parameters: {estimate: {}, modelName: m}}]", "modelName: has no effect"},
-		{"plugins: [{type: token-producer, parameters: {backend: vllm, modelName: m}}]", "parameters.backend: is deprecated"},
+		{"plugins: [{type: token-producer, parameters: {backend: vllm, modelName: m}}, {type: precise-prefix-cache-producer}]", "parameters.backend: is deprecated"},
+		{"plugins: [{type: token-producer, parameters: {modelName: m}}]", "line 1: plugins[0].parameters.modelName: has no effect: nothing reads token ids"},
+		{"plugins:\n- type: token-producer\n  parameters:\n    vllm: {url: 'http://h:1'}", "line 4: plugins[0].parameters.vllm: has no effect: nothing reads token ids, so no engine is asked for them; declare a precise-prefix-cache-producer, follow engines with --kv-events, or remove it"},
 		{"plugins: [{type: mm-embeddings-cache-producer}]", "plugins[0]: has no effect: no mm-embeddings-cache-scorer reads it"},
-		{"plugins: [{type: token-producer, parameters: {vllm: {messagesRenderMode: native}}}]", "messagesRenderMode: has no effect"},
+		{"plugins: [{type: token-producer, parameters: {vllm: {messagesRenderMode: native}}}, {type: precise-prefix-cache-producer}]", "messagesRenderMode: has no effect"},
 	} {
 		_, warnings := load(t, tc.text)
 		if len(warnings) != 1 || !strings.Contains(warnings[0].String(), tc.want) {
 			t.Errorf("%s\nwarnings %v, want %q", tc.text, warnings, tc.want)
 		}
+	}
+}
+
+// TestTokensOfUseToEvents: with events followed by other means, token ids are read.
+func TestTokensOfUseToEvents(t *testing.T) {
+	_, warnings, err := Options{KVEvents: true}.Load([]byte("plugins: [{type: token-producer, parameters: {modelName: m}}]"))
+	if err != nil || len(warnings) > 0 {
+		t.Error(warnings, err)
 	}
 }
 

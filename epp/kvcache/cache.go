@@ -33,6 +33,7 @@ type Cache struct {
 	matches sync.Pool
 	lookups lookups
 	local   localCounters
+	model   onlyModel
 }
 
 var _ scheduler.Holdings = (*Cache)(nil)
@@ -90,13 +91,26 @@ func (c *Cache) Dispatched(slot int32, keys []prefix.Block) { c.index.Dispatched
 // Wanted tells whether the keys of a request of that API would be of use: an endpoint
 // must be known, and the API one whose prompts can be tokenized.
 func (c *Cache) Wanted(api scan.API) bool {
-	return c.live.Load() > 0 && (api == scan.ChatCompletions || api == scan.Completions)
+	if c.live.Load() == 0 {
+		return false
+	}
+	switch api {
+	case scan.ChatCompletions, scan.Completions, scan.Generate:
+		return true
+	case scan.Messages, scan.Responses:
+		return c.engine != nil // only engines know how these are rendered
+	}
+	return false
 }
 
 // Prompt is a request whose keys are wanted.
 type Prompt struct {
-	// Path is the request's path, Model the model or adapter that the engine gets.
+	// Path is the request's path, Model the model or adapter that the engine gets; "" is
+	// the one that the engines name.
 	Path, Model string
+	// Authorization is the request's header of that name. It is shown to the pool's own
+	// endpoints alone, which would get it with the request.
+	Authorization string
 	// Body is the request's JSON. It is read during the call only.
 	Body []byte
 }
@@ -112,6 +126,9 @@ type Found struct {
 // Find returns a prompt's keys, appended to dst, within the budget; ok is false when its
 // tokens are not known by then.
 func (c *Cache) Find(ctx context.Context, p Prompt, dst []prefix.Block) (f Found, ok bool) {
+	if p.Model == "" {
+		p.Model = c.model.name()
+	}
 	t, ok := c.tokens(ctx, p)
 	if !ok || !t.Exact || t.IDs == nil {
 		return Found{}, false

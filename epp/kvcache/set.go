@@ -33,6 +33,8 @@ type Set struct {
 	hub    hub
 	// shared answers for all pools when a URL is configured; else it is nil.
 	shared *tokens.Engine
+	// sharedAt is its address.
+	sharedAt string
 
 	mu     sync.Mutex
 	caches map[*Cache]struct{}
@@ -54,6 +56,7 @@ func New(o Options) (*Set, error) {
 	s.hub.init(s.events)
 	if t := &o.Tokens; t.Engines && t.URL != "" {
 		base := strings.TrimSuffix(t.URL, "/")
+		s.sharedAt = addressOf(base)
 		if s.shared, err = tokens.NewEngine(o.engine(func() []string { return []string{base} })); err != nil {
 			return nil, err
 		}

@@ -3,6 +3,8 @@ package kvcache
 import (
 	"context"
 	"errors"
+	"net"
+	"net/url"
 	"sync/atomic"
 
 	"github.com/fairway-ai/fairway/epp/tokens"
@@ -28,8 +30,38 @@ func (c *Cache) tokens(ctx context.Context, p Prompt) (t tokens.Tokens, ok bool)
 	if o.Tokens.Model != "" {
 		r.Model = o.Tokens.Model
 	}
+	r.Authorization = c.shown(p.Authorization)
 	t, err := c.engine.Tokens(ctx, r)
 	return t, err == nil
+}
+
+// shown is what a client's Authorization header is for the one that is asked: a server
+// that is no endpoint of the pool would not get it with the request, and does not get it
+// with a question.
+func (c *Cache) shown(authorization string) string {
+	if authorization == "" || c.engine != c.set.shared {
+		return authorization
+	}
+	snap := c.pool.Snapshot()
+	for i := range snap.Endpoints {
+		if snap.Endpoints[i].Address == c.set.sharedAt {
+			return authorization
+		}
+	}
+	return ""
+}
+
+// addressOf is the host and port of an http or https URL.
+func addressOf(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(u.Hostname(), port)
 }
 
 func noTokenizer(string) *bpe.Tokenizer { return nil }

@@ -29,10 +29,7 @@ func (e *Engine) ask(p *prompt) (answer, error) {
 	begun := e.o.Clock.Now()
 	ctx, cancel := context.WithCancel(e.life)
 	defer cancel()
-	want := []route{completionRender, tokenize}
-	if p.chat {
-		want[0] = chatRender
-	}
+	want := []route{p.render, tokenize}
 	images, timeout := p.hasImages(), e.o.Timeout
 	if images {
 		timeout = e.o.ImagesTimeout
@@ -58,6 +55,9 @@ func (e *Engine) ask(p *prompt) (answer, error) {
 				a = answer{err: ErrImages}
 			}
 			return a, nil
+		case errors.Is(err, ErrDenied): // the client's fault, and no other's
+			e.stats.errors.Add(1)
+			return answer{}, err
 		case e.life.Err() != nil:
 			return answer{}, ErrClosed
 		case errors.Is(err, errMissing):
@@ -84,7 +84,7 @@ func (e *Engine) ask(p *prompt) (answer, error) {
 // askAt asks one endpoint at the routes in turn, until one exists.
 func (e *Engine) askAt(ctx context.Context, at string, has []route, p *prompt) (answer, error) {
 	for _, r := range has {
-		status, body, err := e.post(ctx, at+r.path(), p.body)
+		status, body, err := e.post(ctx, at+r.path(), p.question(r), p.authorization)
 		switch {
 		case err != nil:
 			return answer{}, err
@@ -96,6 +96,8 @@ func (e *Engine) askAt(ctx context.Context, at string, has []route, p *prompt) (
 			return answer{}, errMissing
 		case status == http.StatusNotFound, status == http.StatusMethodNotAllowed, status == http.StatusNotImplemented:
 			e.places.lacks(at, r, e.o.Clock.Now().Add(e.o.MissingWait))
+		case status == http.StatusUnauthorized, status == http.StatusForbidden:
+			return answer{}, ErrDenied
 		case status == http.StatusBadRequest, status == http.StatusRequestEntityTooLarge, status == http.StatusUnprocessableEntity:
 			return answer{err: ErrRefused}, nil
 		default:
@@ -107,7 +109,7 @@ func (e *Engine) askAt(ctx context.Context, at string, has []route, p *prompt) (
 
 // post returns the status and the bounded body of an answer. Its errors do not
 // quote the answer.
-func (e *Engine) post(ctx context.Context, url string, body []byte) (int, []byte, error) {
+func (e *Engine) post(ctx context.Context, url string, body []byte, authorization string) (int, []byte, error) {
 	if !strings.Contains(url, "://") {
 		url = "http://" + url
 	}
@@ -117,6 +119,9 @@ func (e *Engine) post(ctx context.Context, url string, body []byte) (int, []byte
 	}
 	if e.o.Header != nil {
 		req.Header = e.o.Header.Clone()
+	}
+	if authorization != "" && req.Header.Get("Authorization") == "" {
+		req.Header.Set("Authorization", authorization)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	res, err := e.client.Do(req)

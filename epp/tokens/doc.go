@@ -27,6 +27,13 @@
 // earlier reasoning, so ids of a shorter conversation prove nothing about a longer
 // one.
 //
+// # Credentials
+//
+// A question is asked with the Authorization header of the request that it is about.
+// That is no part of the cache's key, of an answer or of an error, and whoever is denied
+// is not remembered: another request with the same prompt is asked about anew. Whose
+// endpoints may see it is the caller's to know.
+//
 // # Hostile peers
 //
 // Requests, answers, the number of questions on their way, and the cache are

@@ -197,7 +197,7 @@ func TestHostileAnswers(t *testing.T) {
 		"no ids":          {status(200, `{}`), ErrAnswer},
 		"two prompts":     {status(200, `[{"token_ids":[1]},{"token_ids":[2]}]`), ErrAnswer},
 		"too long":        {status(200, `{"token_ids":[`+strings.Repeat("1,", 1000)+`1]}`), ErrAnswer},
-		"unauthorized":    {status(401, `{}`), ErrAnswer},
+		"unauthorized":    {status(401, `{}`), ErrDenied},
 		"overloaded":      {status(503, ``), ErrAnswer},
 		"short body":      {http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "99") }), ErrAnswer},
 		"redirect":        {http.RedirectHandler("http://"+far+"/x", http.StatusTemporaryRedirect), ErrAnswer},

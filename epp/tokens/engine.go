@@ -69,6 +69,10 @@ func (e *Engine) Close() {
 // Tokens implements [Source].
 func (e *Engine) Tokens(ctx context.Context, r Request) (Tokens, error) {
 	begun := e.o.Clock.Now()
+	if only, ok := onlyRendered(r.Path); ok && e.places.lacked(e.o.Endpoints(), only, begun) {
+		e.stats.unusable.Add(1) // before it is read: engines without the route are common
+		return Tokens{}, ErrUnsupported
+	}
 	p, err := readPrompt(r, e.o.MaxRequest)
 	if err != nil {
 		e.stats.unusable.Add(1)
@@ -76,7 +80,7 @@ func (e *Engine) Tokens(ctx context.Context, r Request) (Tokens, error) {
 	}
 	if p.known != nil {
 		e.stats.known.Add(1)
-		return p.tokens(answer{ids: p.known})
+		return p.tokens(answer{ids: p.known, images: p.images})
 	}
 	if a, ok := e.cache.get(p.key, begun); ok {
 		e.stats.hits.Add(1)
@@ -88,6 +92,7 @@ func (e *Engine) Tokens(ctx context.Context, r Request) (Tokens, error) {
 	}
 	left := budget - e.o.Clock.Now().Sub(begun)
 	p.keep()
+	p.authorization = credentials(p.authorization)
 	f, err := e.join(p, left)
 	if err != nil {
 		return Tokens{}, err
@@ -95,13 +100,20 @@ func (e *Engine) Tokens(ctx context.Context, r Request) (Tokens, error) {
 	late := make(chan struct{})
 	stop := e.o.Clock.AfterFunc(left, func() { close(late) })
 	defer stop()
-	select {
-	case <-f.done:
-	case <-late:
-		e.stats.late.Add(1)
-		return Tokens{}, ErrLate
-	case <-ctx.Done():
-		return Tokens{}, fmt.Errorf("tokens: %w", ctx.Err())
+	for again := true; again; {
+		select {
+		case <-f.done:
+		case <-late:
+			e.stats.late.Add(1)
+			return Tokens{}, ErrLate
+		case <-ctx.Done():
+			return Tokens{}, fmt.Errorf("tokens: %w", ctx.Err())
+		}
+		if again = f.anothers(p); again {
+			if f, err = e.join(p, budget-e.o.Clock.Now().Sub(begun)); err != nil {
+				return Tokens{}, err
+			}
+		}
 	}
 	if f.err != nil {
 		return Tokens{}, f.err

@@ -40,7 +40,7 @@ func (l *Local) Tokens(ctx context.Context, r Request) (Tokens, error) {
 	case err != nil:
 		return Tokens{}, err
 	case p.known != nil:
-		return p.tokens(answer{ids: p.known})
+		return p.tokens(answer{ids: p.known, images: p.images})
 	case p.chat || !p.tokenizable:
 		return Tokens{}, ErrUnsupported
 	}

@@ -207,16 +207,18 @@ func FuzzAnswer(f *testing.F) {
 }
 
 func FuzzRequest(f *testing.F) {
-	f.Add(true, []byte(`{"messages":[{"content":[{"type":"text"}]}],"model":"m"}`))
-	f.Add(false, []byte(`{"prompt":["a","b"],"cache_salt":"s"}`))
-	f.Add(false, []byte(`{"prompt":[[1,2]]}`))
-	f.Add(true, []byte(`{"messages":[{"content":"x"}],"tools":[{"type":"function"}],"chat_template":"t","temperature":1,"new":{"a":[1]}}`))
-	f.Add(true, []byte(`{"m\u006fdel":"<\ud800","model":1,"messages":[ ],"messages" : [1e-3,-0.5,true,{}] , "\ufffd":null}`))
-	f.Fuzz(func(t *testing.T, isChat bool, body []byte) {
-		path := completion
-		if isChat {
-			path = chat
-		}
+	paths := []string{completion, chat, messages, responses, generate}
+	f.Add(uint8(2), []byte(`{"messages":[{"content":[{"type":"tool_result","content":[{"type":"image"}]}]}]}`))
+	f.Add(uint8(3), []byte(`{"input":[{"type":"function_call_output","output":"x"}]}`))
+	f.Add(uint8(4), []byte(`{"input_ids":[[1],[2]]}`))
+	f.Add(uint8(4), []byte(`{"token_ids":[1],"features":{"mm_hashes":{"image":["h"]},"mm_placeholders":{"image":[{"offset":0,"length":1}]}}}`))
+	f.Add(uint8(1), []byte(`{"messages":[{"content":[{"type":"text"}]}],"model":"m"}`))
+	f.Add(uint8(0), []byte(`{"prompt":["a","b"],"cache_salt":"s"}`))
+	f.Add(uint8(0), []byte(`{"prompt":[[1,2]]}`))
+	f.Add(uint8(1), []byte(`{"messages":[{"content":"x"}],"tools":[{"type":"function"}],"chat_template":"t","temperature":1,"new":{"a":[1]}}`))
+	f.Add(uint8(1), []byte(`{"m\u006fdel":"<\ud800","model":1,"messages":[ ],"messages" : [1e-3,-0.5,true,{}] , "\ufffd":null}`))
+	f.Fuzz(func(t *testing.T, api uint8, body []byte) {
+		path := paths[int(api)%len(paths)]
 		p, err := readPrompt(Request{Path: path, Body: body}, 1<<16)
 		if is := isObject(body); len(body) <= 1<<16 && is == (err == ErrMalformed) {
 			t.Fatalf("%q is an object: %v, readPrompt says %v", body, is, err)
@@ -227,7 +229,7 @@ func FuzzRequest(f *testing.F) {
 		key := p.key
 		p.keep()
 		p.hasImages()
-		hash := sha256.Sum256(append([]byte{map[bool]byte{true: 1}[isChat]}, p.body...))
+		hash := sha256.Sum256(append([]byte{byte(p.render)}, p.body...))
 		if p.key != key || hash != key {
 			t.Fatalf("the key of %q is not its hash", p.body)
 		}
@@ -238,7 +240,7 @@ func FuzzRequest(f *testing.F) {
 		if err != nil || again.key != p.key {
 			t.Fatalf("%s is read as %v, %v", p.body, again, err)
 		}
-		if want := asked(body, isChat); string(want) != string(p.body) {
+		if want := asked(body, p.chat); string(want) != string(p.body) {
 			t.Fatalf("asked %s, want %s", p.body, want)
 		}
 	})

@@ -12,13 +12,15 @@ type route int
 const (
 	chatRender route = iota
 	completionRender
+	messagesRender
+	responsesRender
 	tokenize
 	routes // the number of them
 )
 
 // path is the route's on an endpoint.
 func (r route) path() string {
-	return [routes]string{"/v1/chat/completions/render", "/v1/completions/render", "/tokenize"}[r]
+	return [routes]string{"/v1/chat/completions/render", "/v1/completions/render", "/v1/messages/render", "/v1/responses/render", "/tokenize"}[r]
 }
 
 // places remembers which endpoints cannot be asked, and takes the others in turn.

@@ -18,12 +18,12 @@ var unread = map[string]bool{
 	"allowed_token_ids": true, "bad_words": true, "best_of": true, "cache_salt": true, "echo": true,
 	"frequency_penalty": true, "ignore_eos": true, "include_stop_str_in_output": true,
 	"kv_transfer_params": true, "length_penalty": true, "logit_bias": true, "logits_processors": true,
-	"logprobs": true, "max_completion_tokens": true, "max_tokens": true, "metadata": true, "min_p": true,
+	"logprobs": true, "max_completion_tokens": true, "max_output_tokens": true, "max_tokens": true, "metadata": true, "min_p": true,
 	"min_tokens": true, "n": true, "parallel_tool_calls": true, "presence_penalty": true, "priority": true,
 	"prompt_cache_key": true, "prompt_logprobs": true, "repetition_penalty": true, "request_id": true,
 	"return_token_ids": true, "return_tokens_as_token_ids": true, "safety_identifier": true, "seed": true,
 	"service_tier": true, "skip_special_tokens": true, "spaces_between_special_tokens": true, "stop": true,
-	"stop_token_ids": true, "store": true, "stream": true, "stream_options": true, "temperature": true,
+	"stop_sequences": true, "stop_token_ids": true, "store": true, "stream": true, "stream_options": true, "temperature": true,
 	"top_k": true, "top_logprobs": true, "top_p": true, "use_beam_search": true, "user": true,
 	"vllm_xargs": true,
 }
@@ -42,11 +42,20 @@ const usualMembers = 16
 type prompt struct {
 	chat  bool
 	model string
-	salt  string
+	// render is the route that renders it, and turns the member with a chat's turns.
+	render route
+	turns  string
+	// ids is true if the request must bring its token ids.
+	ids  bool
+	salt string
 	// known are the ids if the request has them itself.
 	known []uint32
+	// images are those of known.
+	images []Image
 	// partial is true if there are prompts besides the first one.
 	partial bool
+	// authorization is the header that its endpoint is asked with; no part of key.
+	authorization string
 	// raw is the JSON of a completion's prompt that is text.
 	raw []byte
 	// special is false if the tokenizer must add no special tokens to the text.
@@ -60,20 +69,16 @@ type prompt struct {
 	tokenizable bool
 	// body is what an endpoint is asked, nil until keep.
 	body []byte
-	// messages is the part of body with that name.
+	// messages is the part of body whose name is turns.
 	messages json.RawMessage
 }
 
 // readPrompt reads a request of at most limit bytes. The result refers to the request
 // until keep is called.
 func readPrompt(r Request, limit int) (*prompt, error) {
-	p := &prompt{model: r.Model, special: true, tokenizable: true}
-	switch scan.APIFromPath(r.Path) {
-	case scan.ChatCompletions:
-		p.chat = true
-	case scan.Completions:
-	default:
-		return nil, ErrUnsupported
+	p := &prompt{model: r.Model, authorization: r.Authorization, special: true, tokenizable: true}
+	if err := p.byAPI(scan.APIFromPath(r.Path)); err != nil {
+		return nil, err
 	}
 	if len(r.Body) > limit {
 		return nil, ErrTooLarge
@@ -165,11 +170,11 @@ func appendQuoted(dst []byte, s string) []byte {
 // readText reads messages or prompt. Of a completion's several prompts the first
 // stands for all: they go to one endpoint together.
 func (p *prompt) readText() error {
-	if p.chat {
-		if raw := p.get("messages"); len(raw) == 0 || raw[0] != '[' {
-			return fmt.Errorf("%w: messages is not a list", ErrMalformed)
-		}
-		return nil
+	switch {
+	case p.ids:
+		return p.readIDs()
+	case p.chat:
+		return p.readTurns()
 	}
 	raw := p.get("prompt")
 	if len(raw) > 0 && raw[0] == '[' {
@@ -222,10 +227,7 @@ func (p *prompt) seal() {
 	p.members = p.members[:n]
 	h := sha256.New()
 	var small [64]byte
-	b := append(small[:0], 0)
-	if p.chat {
-		b[0] = 1
-	}
+	b := append(small[:0], byte(p.render))
 	for i, m := range p.members {
 		b = m.appendName(b, i == 0)
 		_, _ = h.Write(b) // never fails
@@ -263,7 +265,7 @@ func (p *prompt) keep() {
 	for i := range p.members {
 		m := &p.members[i]
 		b = append(m.appendName(b, i == 0), m.value...)
-		if string(m.name) == "messages" {
+		if string(m.name) == p.turns {
 			from, to = len(b)-len(m.value), len(b)
 		}
 	}

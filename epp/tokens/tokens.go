@@ -22,6 +22,8 @@ var (
 	ErrBusy = errors.New("tokens: too many questions are on their way")
 	// ErrNoEndpoint: no endpoint can be asked now.
 	ErrNoEndpoint = errors.New("tokens: no endpoint can be asked")
+	// ErrDenied: an endpoint wants other credentials.
+	ErrDenied = errors.New("tokens: the endpoint wants other credentials")
 	// ErrRefused: an endpoint does not accept the request.
 	ErrRefused = errors.New("tokens: the endpoint refused the request")
 	// ErrAnswer: an endpoint failed, or its answer is not one.
@@ -41,6 +43,10 @@ type Request struct {
 	Model string
 	// Body is the request's JSON. It is read during the call only.
 	Body []byte
+	// Authorization is the header of that name that the question is asked with, "" for
+	// none. It goes to Options.Endpoints alone, and is not kept longer than the question
+	// is on its way.
+	Authorization string
 	// Budget is how long the call may take; 0 means the source's own.
 	Budget time.Duration
 }

@@ -12,10 +12,12 @@ import (
 	"strings"
 )
 
-// The headers that name the servers of a request's other stages.
+// The headers that name the servers of a request's other stages. Each has a later name,
+// too, with this before it.
 const (
 	headerPrefiller = "X-Prefiller-Host-Port"
 	headerEncoders  = "X-Encoder-Hosts-Ports"
+	laterPrefix     = "X-Llm-D-"
 )
 
 // maxHosts bounds the servers that a header names.
@@ -44,13 +46,22 @@ func outputLimits(path string) []string {
 	return nil
 }
 
+// takeHosts is hosts of a header under either of its names, and removes both.
+func takeHosts(h http.Header, name string) []string {
+	list := hosts(h, name)
+	if len(list) == 0 {
+		list = hosts(h, laterPrefix+strings.TrimPrefix(name, "X-"))
+	}
+	h.Del(name)
+	h.Del(laterPrefix + strings.TrimPrefix(name, "X-"))
+	return list
+}
+
 // sidecar has the servers that a request's headers name encode its images and compute
 // its prompt. It returns the request and the body to answer, or nil when it has
 // answered: a stage that fails fails the request.
 func (s *Server) sidecar(w http.ResponseWriter, r *http.Request, body []byte, style errorStyle) (*http.Request, []byte) {
-	prefillers, encoders := hosts(r.Header, headerPrefiller), hosts(r.Header, headerEncoders)
-	r.Header.Del(headerPrefiller)
-	r.Header.Del(headerEncoders)
+	prefillers, encoders := takeHosts(r.Header, headerPrefiller), takeHosts(r.Header, headerEncoders)
 	limits := outputLimits(r.URL.Path)
 	if limits == nil || len(prefillers)+len(encoders) == 0 {
 		return r, body

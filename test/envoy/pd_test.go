@@ -90,7 +90,8 @@ func TestPrefillDecodeGuide(t *testing.T) {
 		trap := newBackend(t, nil)
 		a := g.post(asking("short"), "x-prefiller-host-port", trap.addr, "x-encoder-hosts-ports", trap.addr, "x-data-parallel-host-port", trap.addr, "x-data-parallel-rank", "7")
 		b := g.post(picture("trap"), "x-encoder-hosts-ports", trap.addr, "x-prefiller-host-port", trap.addr)
-		if a.status != 200 || b.status != 200 || trap.requests() != 0 {
+		c := g.post(picture("another"), "x-llm-d-encoder-hosts-ports", trap.addr, "x-llm-d-prefiller-host-port", trap.addr, "x-llm-d-kv-cache-source-host-port", trap.addr)
+		if a.status != 200 || b.status != 200 || c.status != 200 || trap.requests() != 0 {
 			t.Errorf("%d %s, %d %s, %d requests went where the client said", a.status, a.body, b.status, b.body, trap.requests())
 		}
 	})
