@@ -80,9 +80,9 @@ func followed(w *world, a, b *engineAt) {
 	t.Helper()
 	const idA, idB = "ns/pod-rank-0", "ns/pod-rank-1"
 	b.post("/v1/chat/completions", long("direct"))
-	eventually(t, "its blocks are known", func() error {
-		if s := w.caches.Stats(); s.Index.Blocks == 0 {
-			return errors.New("none")
+	eventually(t, "all of its blocks are known, and its tokens", func() error {
+		if d := w.pick(long("direct")); !d.TokensExact || d.PromptTokens-d.CachedTokens > 31 {
+			return fmt.Errorf("%+v", d)
 		}
 		return nil
 	})
