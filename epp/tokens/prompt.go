@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/fairway-ai/fairway/extproc/scan"
+	"github.com/fairway-ai/fairway/internal/jsonscan"
 )
 
 // unread are the members of a request that do not change its prompt. What is not
@@ -178,13 +179,13 @@ func (p *prompt) readText() error {
 	}
 	raw := p.get("prompt")
 	if len(raw) > 0 && raw[0] == '[' {
-		from := space(raw, 1)
+		from := jsonscan.Space(raw, 1)
 		switch raw[from] {
 		case ']':
 			return fmt.Errorf("%w: prompt is empty", ErrMalformed)
 		case '"', '[':
-			end := valueEnd(raw, from) // valid, as all of raw is
-			p.partial = raw[space(raw, end)] == ','
+			end := jsonscan.Value(raw, from, 1) // valid, as all of raw is
+			p.partial = raw[jsonscan.Space(raw, end)] == ','
 			raw = raw[from:end]
 			p.set("prompt", raw)
 		}

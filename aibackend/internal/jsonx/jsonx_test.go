@@ -94,26 +94,6 @@ func FuzzApply(f *testing.F) {
 	})
 }
 
-// FuzzValid compares with encoding/json.
-func FuzzValid(f *testing.F) {
-	for _, doc := range []string{
-		`{"a":[1,{"b":"\\u00e9\\"}"}],"c":null,"d\n":-1.5e+3}`, ` [ ] `, `{ }`, `-0.0E-1`, `"\\ud800"`, `01`, `1.`, `1e`, `tru`, "\"\x1f\"",
-		`[1,]`, `{"a":1,}`, `{"a"}`, `{1:2}`, `[}`, `"12345678\\x"`, `"1234567\u00e9\\n"`, `{}{}`, "\"\xff\"", "\"1234567\x80\x1f\"",
-		strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000), strings.Repeat("[", 10_001) + strings.Repeat("]", 10_001),
-	} {
-		f.Add([]byte(doc))
-	}
-	f.Fuzz(func(t *testing.T, doc []byte) {
-		want := json.Valid(doc)
-		if got := Valid(doc) == nil; got != want {
-			t.Fatalf("%q: %v, want %v", doc, got, want)
-		}
-		if got := valid(doc); got != want {
-			t.Fatalf("%q: valid says %v, want %v", doc, got, want)
-		}
-	})
-}
-
 // FuzzWalk compares the walk with a map, and checks that no document makes it panic.
 func FuzzWalk(f *testing.F) {
 	f.Add([]byte(`{"a":[1,{"b":"\"}"}],"c":null,"d\n":-1.5e3}`))

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/fairway-ai/fairway/internal/jsonscan"
 )
 
 // Kind is the type of a JSON value.
@@ -219,17 +221,10 @@ func space(doc []byte, i int) int {
 
 // endOfString is the place after the string that begins at i.
 func endOfString(doc []byte, i int) int {
-	for i = special(doc, i+1); i < len(doc); i = special(doc, i) {
-		switch doc[i] {
-		case '"':
-			return i + 1
-		case '\\':
-			i += 2
-		default:
-			i++ // a control character, which a valid document does not have here
-		}
+	if end := jsonscan.String(doc, i+1); end >= 0 {
+		return end
 	}
-	return len(doc)
+	return len(doc) // in a valid document it ends
 }
 
 // skip is the place after the value that begins at i.
