@@ -68,7 +68,7 @@ func validateFile(ctx context.Context, name string, stdin io.Reader, o config.Op
 		return nil, err
 	}
 	if name != "-" && !isPickerConfig(data) {
-		c, err := loaderFor(name, data).Load(ctx, name)
+		c, err := fileLoader().Load(ctx, name)
 		if err == nil {
 			err = resolveAI(c)
 		}

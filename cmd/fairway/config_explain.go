@@ -51,7 +51,7 @@ func explainFile(ctx context.Context, name string, stdin io.Reader, out, notes i
 		_, err = out.Write(text)
 		return err
 	}
-	c, err := loaderFor(name, data).Load(ctx, name)
+	c, err := fileLoader().Load(ctx, name)
 	if err == nil {
 		err = resolveAI(c)
 	}
@@ -73,7 +73,7 @@ func explainFile(ctx context.Context, name string, stdin io.Reader, out, notes i
 		}
 		fmt.Fprintf(&b, "  %s: endpoints: %d; %s\n", p.FullName(), len(p.Specs), models)
 	}
-	if o, ok := c.Other.(*objectives.Objects); ok {
+	if o := aiOf(c).objectives; o != nil {
 		summarizeObjectives(&b, o)
 	}
 	summarize(&b, aiOf(c).rules)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/fairway-ai/fairway/epp"
 	"github.com/fairway-ai/fairway/epp/config"
 	"github.com/fairway-ai/fairway/epp/kvcache"
 	"github.com/fairway-ai/fairway/epp/run"
@@ -169,3 +170,12 @@ func (f *eppFlags) poolOptions(m *config.Metrics) (pool.Options, error) {
 
 // minRefresh is the shortest --refresh-metrics-interval; what is less counts as that.
 const minRefresh = 50 * time.Millisecond
+
+// longestWait is how long a gateway must wait for a pick by the configuration, with
+// epp.DefaultMaxHold; 0 where its own default suffices.
+func (c *eppConfig) longestWait() time.Duration {
+	if c.read.FlowControl == nil {
+		return 0
+	}
+	return max(2*time.Minute, epp.DefaultMaxHold+c.read.FlowControl.Longest())
+}

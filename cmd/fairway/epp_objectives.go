@@ -23,22 +23,17 @@ func objectivesLoader() *file.Loader {
 	}}
 }
 
-// loaderFor is the loader of those who read files of this kind: epp's, when there are
-// objectives in it, else run's.
-func loaderFor(name string, data []byte) *file.Loader {
-	if _, found, err := objectives.Decode(name, data); found != nil || err != nil {
-		return objectivesLoader()
-	}
-	return fileLoader()
-}
-
-// setObjectives tells a store what a file of objectivesLoader says.
+// setObjectives tells a store what a file of objectivesLoader says, or one of
+// fileLoader that is resolved.
 func setObjectives(store *objectives.Store, c *file.Config) {
-	if o, ok := c.Other.(*objectives.Objects); ok {
-		store.Set(o.Objectives, o.Rewrites)
-		return
+	o, ok := c.Other.(*objectives.Objects)
+	if !ok {
+		o = aiOf(c).objectives
 	}
-	store.Set(nil, nil)
+	if o == nil {
+		o = &objectives.Objects{}
+	}
+	store.Set(o.Objectives, o.Rewrites)
 }
 
 // followObjectives fills a store from the namespaces of the flags' pools until ctx

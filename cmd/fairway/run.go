@@ -21,11 +21,11 @@ import (
 	"github.com/fairway-ai/fairway/epp"
 	"github.com/fairway-ai/fairway/epp/explain"
 	"github.com/fairway-ai/fairway/epp/metrics"
+	"github.com/fairway-ai/fairway/epp/objectives"
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/gateway/standalone"
 	"github.com/fairway-ai/fairway/gateway/xds"
 	"github.com/fairway-ai/fairway/internal/logs"
-	"github.com/fairway-ai/fairway/pool"
 	"github.com/fairway-ai/fairway/pool/file"
 )
 
@@ -45,6 +45,9 @@ type runOptions struct {
 	concurrency   int
 	maxBody       int64
 	drainTimeout  time.Duration
+	configFile    string
+	experimental  bool
+	kv            kvFlags
 	log           logs.Options
 }
 
@@ -59,20 +62,21 @@ served (OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_API_KEY, AZURE_OPENAI_ENDPOIN
 AWS_REGION, GOOGLE_CLOUD_PROJECT, GEMINI_API_KEY, COHERE_API_KEY); without any,
 simulated vLLM servers are started.
 
-The file holds AIRoute, AIBackend, Secret and InferencePool objects and a list of
-endpoints, or just such a list. Edits are picked up at once; a bad edit is reported,
-and what was there stays.
+The file holds AIRoute, AIBackend, Secret and InferencePool objects, InferenceObjectives
+and InferenceModelRewrites, and a list of endpoints, or just such a list. Edits are
+picked up at once; a bad edit is reported, and what was there stays.
 
 Ctrl-C lets the requests under way end; a second one does not.`,
 		Example: `  fairway run
   OPENAI_API_KEY=... ANTHROPIC_API_KEY=... fairway run
   OPENAI_BASE_URL=http://localhost:11434/v1 fairway run
   fairway run -f fairway.yaml --listen 0.0.0.0:8080
+  fairway run -f fairway.yaml --config-file epp-config.yaml
   fairway run --sim 3 --speed 10`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.simsAsked = cmd.Flags().Changed("sim")
-			if err := o.validate(); err != nil {
+			if err := errors.Join(append(o.kv.validate(cmd.Flags()), o.validate())...); err != nil {
 				return err
 			}
 			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -92,6 +96,9 @@ Ctrl-C lets the requests under way end; a second one does not.`,
 	f.IntVar(&o.concurrency, "concurrency", 0, "Envoy's worker threads; 0 means one per core")
 	f.Int64Var(&o.maxBody, "max-body-bytes", 16<<20, "longest request body, in `bytes`")
 	f.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, "how long requests under way may take to end")
+	f.StringVar(&o.configFile, "config-file", "", "EndpointPickerConfig `file`; without one, the default policy picks")
+	f.BoolVar(&o.experimental, experimentalFlag, false, experimentalUsage)
+	o.kv.register(f)
 	f.BoolVar(&o.log.JSON, "json", false, "log JSON lines, and draw no table")
 	f.StringVar(&o.log.Level, "log-level", "info", "debug, info, warn or error")
 	return cmd
@@ -147,7 +154,13 @@ func (o *runOptions) run(ctx context.Context, out, errOut io.Writer) error {
 		stop()
 		return errors.Join(err, group.Wait())
 	}
-	group.Go(func() error { return r.set.Run(around) })
+	if r.picking.scrape {
+		group.Go(func() error { return r.set.Run(around) })
+	}
+	group.Go(func() error { return r.reload.run(around) })
+	if r.picking.caches != nil {
+		group.Go(func() error { defer stop(); return r.picking.caches.Run(around) })
+	}
 	group.Go(func() error { r.backends.Run(around); return nil })
 	serving, stopServing := context.WithCancel(around)
 	defer stopServing()
@@ -240,6 +253,11 @@ type running struct {
 	socket   string
 	envoy    string
 	log      *slog.Logger
+	// picking is how endpoints are picked, reload follows its file, and known are the
+	// priorities and rewrites of the file of endpoints.
+	picking *eppConfig
+	reload  *reloader
+	known   *objectives.Store
 
 	mu     sync.Mutex
 	config *file.Config // in use, guarded by mu
@@ -247,7 +265,15 @@ type running struct {
 
 // start makes the picker and opens its listeners.
 func (o *runOptions) start(ctx context.Context, config *file.Config, envoy string, log *slog.Logger) (_ *running, err error) {
-	r := &running{envoy: envoy, log: log, ring: explain.NewRing(0)}
+	r := &running{envoy: envoy, log: log, ring: explain.NewRing(0), known: &objectives.Store{}}
+	policy := eppFlags{configFile: o.configFile, experimental: o.experimental, kv: o.kv}
+	if r.picking, err = policy.loadPolicy(); err != nil {
+		return nil, fmt.Errorf("--config-file: %w", err)
+	}
+	for _, w := range r.picking.warnings {
+		log.Warn(w)
+	}
+	r.picking.pool.Logger = log
 	if r.dir, err = os.MkdirTemp("", "fairway-"); err != nil {
 		return nil, fmt.Errorf("a folder for the picker's socket: %w", err)
 	}
@@ -259,15 +285,25 @@ func (o *runOptions) start(ctx context.Context, config *file.Config, envoy strin
 	r.socket = filepath.Join(r.dir, "picker.sock")
 	r.metrics = metrics.New(metrics.Options{Commit: commit(), BuildRef: version, Process: true})
 	picker, err := epp.New(epp.Options{
-		Hold: true, Metrics: r.metrics, Explain: r.ring, ExplainHeader: o.explainHeader, PoolHeader: true, Log: log,
+		Priority: r.known.Priority, Rewrite: r.known.Rewrite, Flow: r.picking.read.FlowControl, Shed: r.picking.read.Shedder(),
+		Hold: true, Metrics: r.metrics, Explain: r.ring, ExplainHeader: o.explainHeader, PoolHeader: true,
+		ServedHeader: r.picking.servedHeader, Log: log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	r.set = epp.NewPoolSet(epp.PoolSetOptions{Picker: picker, Pool: pool.Options{Logger: log}, Log: log})
+	if r.picking.caches, err = o.kv.open(r.picking, r.metrics, log); err != nil {
+		return nil, err
+	}
+	r.set = epp.NewPoolSet(epp.PoolSetOptions{
+		Picker: picker, Policy: r.picking.policy, Pool: r.picking.pool, KVCache: r.picking.caches, Log: log,
+	})
+	parse := func(data []byte) (*eppConfig, error) { return policy.parsePolicy(data, o.configFile) }
+	r.reload = newReloader(&policy, r.picking, r.set, picker, parse, r.metrics.Registry(), log)
 	if err := r.set.Apply(config); err != nil {
 		return nil, err
 	}
+	setObjectives(r.known, config)
 	if r.backends, err = newBackends(r.metrics, log); err != nil {
 		return nil, err
 	}
@@ -281,7 +317,7 @@ func (o *runOptions) start(ctx context.Context, config *file.Config, envoy strin
 	r.config = config
 	r.server, err = epp.NewServer(epp.ServerOptions{
 		Picker: picker, Wrap: r.backends.Wrap,
-		ExtProc: extproc.Options{MaxBodyBytes: o.maxBody, Foreign: r.backends.Foreign()}, UnixSocket: r.socket, MetricsAddr: o.admin,
+		ExtProc: extproc.Options{MaxBodyBytes: o.maxBody, Scan: r.picking.scan, Foreign: r.backends.Foreign()}, UnixSocket: r.socket, MetricsAddr: o.admin,
 		DrainTimeout: o.drainTimeout, Metrics: r.metrics, Explain: r.ring, Log: log,
 	})
 	if err != nil {
@@ -297,7 +333,10 @@ func (r *running) launch(ctx context.Context, o *runOptions, config *file.Config
 		return listen, fmt.Errorf("--listen: %w", err)
 	}
 	r.gateway, err = standalone.Start(ctx, standalone.Options{
-		XDS:   xds.Options{Address: listen, PickerSocket: r.socket, MaxBodyBytes: o.maxBody, AccessLog: o.accessLog},
+		XDS: xds.Options{
+			Address: listen, PickerSocket: r.socket, MaxBodyBytes: o.maxBody, AccessLog: o.accessLog,
+			MaxMessageTimeout: r.picking.longestWait(),
+		},
 		Envoy: r.envoy, Concurrency: o.concurrency, DrainTimeout: o.drainTimeout, Log: r.log,
 		Routing: aiOf(config).rules.Routing(),
 	}, xdsPools(config))

@@ -87,6 +87,7 @@ func (r *running) apply(ctx context.Context, c *file.Config) error {
 	if err := r.backends.SetRules(next.rules); err != nil {
 		return errors.Join(err, undo())
 	}
+	setObjectives(r.known, c)
 	r.config = c
 	if err := r.gateway.Route(ctx, xdsPools(c), next.rules.Routing()); err != nil {
 		return err

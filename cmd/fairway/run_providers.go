@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/fairway-ai/fairway/aibackend/credentials/env"
+	"github.com/fairway-ai/fairway/epp/objectives"
 	"github.com/fairway-ai/fairway/gateway/airoute"
 	"github.com/fairway-ai/fairway/gateway/xds"
 	"github.com/fairway-ai/fairway/pool/file"
@@ -17,6 +18,8 @@ import (
 type aiConfig struct {
 	rules   *airoute.Config
 	secrets *airoute.Secrets
+	// objectives are priorities and rewrites of models; nil for none.
+	objectives *objectives.Objects
 }
 
 // aiOf is the rules and backends of a configuration, which may be none.
@@ -27,33 +30,48 @@ func aiOf(c *file.Config) *aiConfig {
 	return &aiConfig{rules: &airoute.Config{}}
 }
 
-// fileLoader reads pools, and AI objects beside them.
+// beside is what a file has besides pools, as it is written.
+type beside struct {
+	ai         *airoute.Objects
+	objectives *objectives.Objects
+}
+
+// fileLoader reads pools, and beside them AI objects, InferenceObjectives and
+// InferenceModelRewrites.
 func fileLoader() *file.Loader {
 	return &file.Loader{Other: func(name string, data []byte) ([]byte, any, error) {
-		rest, objects, err := airoute.Decode(name, data, os.LookupEnv)
-		if objects == nil {
+		rest, known, err := objectives.Decode(name, data)
+		if err != nil {
 			return rest, nil, err
 		}
-		return rest, objects, err
+		rest, ai, err := airoute.Decode(name, rest, os.LookupEnv)
+		if ai == nil && known == nil {
+			return rest, nil, err
+		}
+		return rest, &beside{ai, known}, err
 	}}
 }
 
 // resolveAI turns the objects that a loader found into rules and backends.
 func resolveAI(c *file.Config) error {
-	objects, ok := c.Other.(*airoute.Objects)
+	found, ok := c.Other.(*beside)
 	if !ok {
 		return nil
 	}
-	var pools []string
-	for i := range c.Pools {
-		pools = append(pools, c.Pools[i].FullName())
+	a := &aiConfig{rules: &airoute.Config{}, objectives: found.objectives}
+	if found.ai != nil {
+		var pools []string
+		for i := range c.Pools {
+			pools = append(pools, c.Pools[i].FullName())
+		}
+		rules, err := airoute.FromObjects(found.ai, pools)
+		if err != nil {
+			return err
+		}
+		c.Warnings = append(c.Warnings, rules.Warnings...)
+		a.rules, a.secrets = rules, &found.ai.Secrets
 	}
-	rules, err := airoute.FromObjects(objects, pools)
-	if err != nil {
-		return err
-	}
-	c.Warnings = append(c.Warnings, rules.Warnings...)
-	c.Other = &aiConfig{rules: rules, secrets: &objects.Secrets}
+	c.Other = a
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/fairway-ai/fairway/epp"
 	accesscontroller "github.com/fairway-ai/fairway/gateway/accesspolicy/controller"
 	"github.com/fairway-ai/fairway/gateway/airoute"
 	"github.com/fairway-ai/fairway/gateway/airoute/controller"
@@ -33,8 +35,18 @@ type EgressOptions struct {
 	SecretNamespaces []string
 }
 
-// maxWait is how long Envoy waits for a pick at most: its max_message_timeout.
+// maxWait is how long Envoy waits for a pick at most, where no longer wait is configured.
 const maxWait = 120 * time.Second
+
+// longestWait is how long Envoy waits for a pick at most: its max_message_timeout. It
+// heeds no picker that asks for more.
+func (o *Options) longestWait() time.Duration {
+	wait := maxWait
+	if o.Flow != nil {
+		wait = max(wait, cmp.Or(o.MaxHold, epp.DefaultMaxHold)+o.Flow.Longest())
+	}
+	return wait
+}
 
 // lingering is how long a backend is known after the last rule that led to it is gone,
 // because Envoy hears of it later.
@@ -68,7 +80,7 @@ func (g *gateway) newProviders() (*providers, error) {
 		return nil, err
 	}
 	p.parts, err = parts.New(parts.Options{
-		Secrets: p.source, Foreign: g.relay, MaxHold: maxWait,
+		Secrets: p.source, Foreign: g.relay, MaxHold: g.o.longestWait(),
 		Metrics: g.metrics.Registry(), Tracer: o.Tracer, Log: o.Log,
 	})
 	if err != nil {

@@ -28,7 +28,7 @@ func (g *gateway) newHooks() (*hookServer, error) {
 	options := envoygateway.Options{
 		Reader: g.manager.GetClient(), Live: g.manager.GetAPIReader(),
 		EDS:    net.JoinHostPort(name, strconv.Itoa(o.GRPCPort)),
-		Limits: xds.Options{MaxBodyBytes: o.MaxBodyBytes, MetadataNamespaces: o.MetadataNamespaces, SystemCA: o.Egress.ProviderCA},
+		Limits: xds.Options{MaxBodyBytes: o.MaxBodyBytes, MaxMessageTimeout: o.longestWait(), MetadataNamespaces: o.MetadataNamespaces, SystemCA: o.Egress.ProviderCA},
 		Log:    o.Log, Metrics: g.metrics.Registry(),
 	}
 	if g.providers != nil {
