@@ -62,6 +62,27 @@ func publishing(format string) Config {
 	return c
 }
 
+// TestKVEventsDialWhatWasNamed: a server that dials its subscriber and listens for
+// replays does not take one address for the other.
+func TestKVEventsDialWhatWasNamed(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	if err := l.(*net.TCPListener).SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	config := publishing(KVArray)
+	config.KVEvents.Endpoint = "tcp://" + l.Addr().String()
+	newClient(t, config)
+	nc, err := l.Accept()
+	if err != nil {
+		t.Fatalf("nobody dials: %v", err)
+	}
+	_ = nc.Close()
+}
+
 func complete(prompt string) string {
 	return fmt.Sprintf(`{"prompt": %q, "max_tokens": 1}`, prompt)
 }

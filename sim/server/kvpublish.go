@@ -162,8 +162,10 @@ func newPublisher(k KVEvents, rank int, clock Clock) (*publisher, error) {
 		p.wg.Go(func() { p.dial(address) })
 	}
 	if err == nil && k.ReplayEndpoint != "" {
-		if address, _, err = tcpAddress(k.ReplayEndpoint, rank); err == nil {
-			p.replay, err = p.listen(address, zmtp.Router, p.serveReplay)
+		// Not address: what dials has it.
+		var at string
+		if at, _, err = tcpAddress(k.ReplayEndpoint, rank); err == nil {
+			p.replay, err = p.listen(at, zmtp.Router, p.serveReplay)
 		}
 	}
 	if err != nil {

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -38,7 +42,9 @@ const (
 // cluster is the cluster under test.
 type cluster struct {
 	client.WithWatch
-	t *testing.T
+	// rest reaches pods through the API server.
+	rest rest.Interface
+	t    *testing.T
 }
 
 // newCluster finds the cluster, or ends the test.
@@ -54,6 +60,7 @@ func newCluster(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatalf("KUBECONFIG: %v", err)
 	}
+	config.QPS = -1 // wait for nothing but the cluster
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientscheme.AddToScheme, gatewayv1.Install, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
@@ -64,7 +71,11 @@ func newCluster(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatalf("connecting to the cluster: %v", err)
 	}
-	return &cluster{WithWatch: c, t: t}
+	direct, err := corev1client.NewForConfig(config)
+	if err != nil {
+		t.Fatalf("connecting to the cluster: %v", err)
+	}
+	return &cluster{WithWatch: c, rest: direct.RESTClient(), t: t}
 }
 
 func setting(name, otherwise string) string {
@@ -77,7 +88,7 @@ func setting(name, otherwise string) string {
 func systemNamespace() string { return setting("FAIRWAY_E2E_NAMESPACE", "fairway-system") }
 
 // apply applies a file of examples/kubernetes, with the image under test, and returns
-// its objects. All but namespaces are deleted when the test ends.
+// its objects. All but what the tests share are deleted when the test ends.
 func (c *cluster) apply(name string) []*unstructured.Unstructured {
 	c.t.Helper()
 	b, err := os.ReadFile(filepath.Join(examples, name))
@@ -143,7 +154,7 @@ func (c *cluster) applyOne(o *unstructured.Unstructured) {
 	if err != nil {
 		c.t.Fatalf("applying %s: %v", what, err)
 	}
-	if o.GetKind() == "Namespace" || o.GetKind() == "Gateway" {
+	if o.GetKind() == "Namespace" || o.GetKind() == "Gateway" && o.GetName() == "ai" {
 		return // shared by the tests
 	}
 	t := c.t
@@ -173,15 +184,21 @@ func (c *cluster) eventually(what string, done func(ctx context.Context) (string
 func (c *cluster) gateway() string {
 	c.t.Helper()
 	c.apply("gateway.yaml")
+	return c.addressOf("ai", 80)
+}
+
+// addressOf waits for a Gateway and returns its address, with a port.
+func (c *cluster) addressOf(name string, port int) string {
+	c.t.Helper()
 	var address string
-	c.eventually("the Gateway", func(ctx context.Context) (string, bool) {
+	c.eventually("the Gateway "+name, func(ctx context.Context) (string, bool) {
 		var g gatewayv1.Gateway
-		if err := c.Get(ctx, client.ObjectKey{Namespace: "fairway-examples", Name: "ai"}, &g); err != nil {
+		if err := c.Get(ctx, client.ObjectKey{Namespace: "fairway-examples", Name: name}, &g); err != nil {
 			return err.Error(), false
 		}
 		for _, cond := range g.Status.Conditions {
 			if cond.Type == string(gatewayv1.GatewayConditionProgrammed) && cond.Status == "True" && len(g.Status.Addresses) > 0 {
-				address = g.Status.Addresses[0].Value + ":80"
+				address = net.JoinHostPort(g.Status.Addresses[0].Value, strconv.Itoa(port))
 				return "", true
 			}
 		}

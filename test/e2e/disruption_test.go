@@ -56,7 +56,7 @@ func (s setup) under(t *testing.T, disrupt func()) []outcome {
 
 // on is the set-up for a subtest.
 func (s setup) on(t *testing.T) setup {
-	s.cluster = &cluster{WithWatch: s.WithWatch, t: t}
+	s.cluster = &cluster{WithWatch: s.WithWatch, rest: s.rest, t: t}
 	return s
 }
 

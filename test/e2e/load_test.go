@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -28,6 +29,7 @@ const (
 // target is what a request is for.
 type target struct {
 	address string // the Gateway's, host:port
+	scheme  string // "" means http
 	host    string
 	model   string
 	tokens  int
@@ -51,7 +53,7 @@ func (g target) send(ctx context.Context, client *http.Client, text string) (o o
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	body := fmt.Sprintf(`{"model":%q,"stream":%t,"max_tokens":%d,"messages":[{"role":"user","content":%q}]}`, g.model, g.stream, g.tokens, text)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+g.address+"/v1/chat/completions", strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, cmp.Or(g.scheme, "http")+"://"+g.address+"/v1/chat/completions", strings.NewReader(body))
 	if err != nil {
 		o.reason = err.Error()
 		return o
