@@ -38,7 +38,8 @@ func TestActiveActive(t *testing.T) {
 
 	t.Run("all pick", func(t *testing.T) {
 		s := s.on(t)
-		before := s.scrape(&d, "llm_d_epp_scheduler_attempts_total")
+		// A replica that has not picked yet does not have it.
+		before := s.metric(t.Context(), &d, "llm_d_epp_scheduler_attempts_total")
 		mustBeFlawless(t, ask(t, s.target, 2*steady))
 		after := s.scrape(&d, "llm_d_epp_scheduler_attempts_total")
 		for pod, n := range after {
