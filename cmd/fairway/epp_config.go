@@ -77,7 +77,7 @@ func (f *eppFlags) loadPolicy() (*eppConfig, error) {
 		return nil, err
 	}
 	if c.read.Discovery != nil {
-		return nil, fmt.Errorf("%s: names a file of endpoints, but they come from the cluster: remove the file-discovery plugin", c.from)
+		return nil, fmt.Errorf("%s: names a file of endpoints, which come from elsewhere here: remove the file-discovery plugin", c.from)
 	}
 	return c, nil
 }
