@@ -145,6 +145,10 @@ func getJSON(ctx context.Context, c *http.Client, method, to string, header http
 		return &failure{trouble: transportTrouble(err)}
 	}
 	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		// Its body is the connection, which no longer ends with ctx.
+		return &failure{status: res.StatusCode}
+	}
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		return &failure{trouble: transportTrouble(err)}
