@@ -26,6 +26,7 @@ func TestDecisionsFollowEngines(t *testing.T) {
 			})
 			w.serve(a, b)
 			w.live(2)
+			heard(w, b)
 			followed(w, a, b)
 		})
 		t.Run("dials "+format, func(t *testing.T) {
@@ -52,6 +53,22 @@ func TestDecisionsFollowEngines(t *testing.T) {
 			followed(w, both[0], both[1])
 		})
 	}
+}
+
+// heard has a server that is dialled say something until it is heard: a publisher does
+// not send what comes before it has read the subscription.
+func heard(w *world, e *engineAt) {
+	w.t.Helper()
+	n := 0
+	eventually(w.t, "the server is heard", func() error {
+		n++
+		// A block or two, so that nothing is evicted.
+		e.post("/v1/chat/completions", fmt.Sprintf(`{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"%s"}]}`, strings.Repeat(fmt.Sprintf("hello %6d ", n), 6)))
+		if s := w.caches.Stats().Events; s.Messages == 0 {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
 }
 
 // spoken has servers that dial say something until they are followed: what they say
