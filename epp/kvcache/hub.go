@@ -220,24 +220,29 @@ func (h *hub) Removed(name string, e *kvevents.Removed) {
 func (t *target) set(live bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed || t.live == live {
-		return
+	if !t.closed {
+		t.note(live)
 	}
-	t.live = live
-	if live {
+}
+
+// note does so. The caller holds t.mu.
+func (t *target) note(live bool) {
+	switch {
+	case t.live == live:
+	case live:
 		t.cache.live.Add(1)
-	} else {
+	default:
 		t.cache.live.Add(-1)
 	}
+	t.live = live
 }
 
 // close forgets the endpoint.
 func (t *target) close() {
-	t.set(false)
 	t.mu.Lock()
+	t.note(false)
 	t.closed = true
 	t.mu.Unlock()
-	t.set(false)
 	t.cache.index.Detach(t.name)
 	t.cache.prefix.RemoveEndpoint(t.slot)
 }
