@@ -92,6 +92,18 @@ const (
 	MaxDestinations        = scheduler.MaxAlternatives
 )
 
+// Patience is how long a request may wait in all with these Options, for its pool and
+// for its endpoint. The gateway must wait as long.
+func Patience(maxHold time.Duration, flow *flowcontrol.Config) time.Duration {
+	if maxHold <= 0 {
+		maxHold = DefaultMaxHold
+	}
+	if flow != nil {
+		maxHold += flow.Longest()
+	}
+	return maxHold
+}
+
 // maxBinds bounds how often a request is bound anew because its endpoint left
 // the pool; after that it is sent without being held.
 const maxBinds = 8
@@ -134,11 +146,8 @@ func New(o Options) (*Picker, error) {
 	if p.o.MaxDestinations <= 0 {
 		p.o.MaxDestinations = DefaultMaxDestinations
 	}
-	p.patience = p.o.MaxHold
-	if f := o.Flow; f != nil {
-		p.patience += f.Longest()
-		p.countsFlows = f.CountsTokens()
-	}
+	p.patience = Patience(p.o.MaxHold, o.Flow)
+	p.countsFlows = o.Flow != nil && o.Flow.CountsTokens()
 	if p.o.Metrics == nil {
 		p.o.Metrics = metrics.New(metrics.Options{})
 	}

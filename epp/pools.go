@@ -257,8 +257,7 @@ func (s *poolState) update() (gone []*gate) {
 	if !s.closed {
 		now = s.endpoints.Snapshot().Endpoints
 	}
-	// Snapshots share Endpoints while nothing but metrics changes.
-	if len(now) == len(s.last) && (len(now) == 0 || &now[0] == &s.last[0]) {
+	if scheduler.SameEndpoints(now, s.last) {
 		return nil
 	}
 	s.last = now

@@ -20,6 +20,12 @@ type Endpoint struct {
 	Load *Load
 }
 
+// SameEndpoints reports whether two lists are the same memory: snapshots of a pool share
+// theirs while no endpoint comes, goes or changes, and only metrics do.
+func SameEndpoints(a, b []Endpoint) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
 // Metrics is what the endpoint's model server said of itself last.
 type Metrics struct {
 	// Known is false until a scrape has succeeded, and again once the last one

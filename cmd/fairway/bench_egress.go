@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"time"
@@ -51,10 +50,7 @@ streams that are open at a time. Load, providers, Envoy and Fairway share the ma
 				return err
 			}
 			if asJSON {
-				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(result); err != nil {
-					return fmt.Errorf("print: %w", err)
-				}
-				return nil
+				return encodeEach(cmd.OutOrStdout(), []any{result})
 			}
 			return bench.WriteEgress(cmd.OutOrStdout(), result)
 		},

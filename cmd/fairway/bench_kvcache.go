@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -26,8 +25,8 @@ are timed while events keep coming; blocks are removed and endpoints forgotten.
 Beside it, what llm-d's own benchmarks of the same parts said on a machine of the same
 class; those are not run. The tables are Markdown.
 
-A million blocks take about 120 MB of memory at rest, and up to 500 MB while the index
-grows.`,
+A million blocks take about 80 MB of memory at rest, and up to 500 MB while the
+index grows.`,
 		Example: "  fairway bench kvcache\n  fairway bench kvcache --endpoints 8 --blocks 500000 --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -48,10 +47,7 @@ grows.`,
 				return err
 			}
 			if asJSON {
-				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(result); err != nil {
-					return fmt.Errorf("print: %w", err)
-				}
-				return nil
+				return encodeEach(cmd.OutOrStdout(), []any{result})
 			}
 			return bench.WriteKVCache(cmd.OutOrStdout(), result)
 		},

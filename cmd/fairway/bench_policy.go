@@ -63,18 +63,11 @@ func policyOf(file string) (replay.Policy, []config.Warning, error) {
 	if _, one := read.Policy.(*scheduler.Profile); !one {
 		return replay.Policy{}, nil, fmt.Errorf("%s: %w", file, errors.New("picks endpoints for several stages or by several profiles, and replayed endpoints have no roles"))
 	}
+	again := options.Policies(read, data)
 	base := filepath.Base(file)
 	return replay.Policy{
 		Name: strings.TrimSuffix(base, filepath.Ext(base)),
 		What: "the EndpointPickerConfig in " + file,
-		New: func([]scheduler.Endpoint) scheduler.Policy {
-			// Read anew, since policies may remember; what could be loaded once can be
-			// loaded again.
-			again, _, err := options.Load(data)
-			if err != nil {
-				panic(err)
-			}
-			return again.Policy
-		},
+		New:  func([]scheduler.Endpoint) scheduler.Policy { return again() },
 	}, warnings, nil
 }

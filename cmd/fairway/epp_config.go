@@ -8,7 +8,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/fairway-ai/fairway/epp"
 	"github.com/fairway-ai/fairway/epp/config"
 	"github.com/fairway-ai/fairway/epp/kvcache"
 	"github.com/fairway-ai/fairway/epp/run"
@@ -105,17 +104,7 @@ func (f *eppFlags) parsePolicy(data []byte, from string) (*eppConfig, error) {
 		c.warnings = append(c.warnings, from+": "+w.String())
 	}
 	warn := func(text string) { c.warnings = append(c.warnings, from+": "+text) }
-	if read.Policy != nil {
-		c.policy = func() scheduler.Policy {
-			// Read anew, since policies may remember and pools must not share that.
-			// What could be loaded once can be loaded again.
-			again, _, err := f.options().Load(data)
-			if err != nil {
-				panic(err)
-			}
-			return again.Policy
-		}
-	}
+	c.policy = f.options().Policies(read, data)
 	c.scan = run.ScanOptions(&read.Prefix, warn)
 	source := read.Metrics // the flags' part of it is not the file's
 	f.more.metrics(&source, warn)
@@ -170,12 +159,3 @@ func (f *eppFlags) poolOptions(m *config.Metrics) (pool.Options, error) {
 
 // minRefresh is the shortest --refresh-metrics-interval; what is less counts as that.
 const minRefresh = 50 * time.Millisecond
-
-// longestWait is how long a gateway must wait for a pick by the configuration, with
-// epp.DefaultMaxHold; 0 where its own default suffices.
-func (c *eppConfig) longestWait() time.Duration {
-	if c.read.FlowControl == nil {
-		return 0
-	}
-	return max(2*time.Minute, epp.DefaultMaxHold+c.read.FlowControl.Longest())
-}

@@ -335,7 +335,7 @@ func (r *running) launch(ctx context.Context, o *runOptions, config *file.Config
 	r.gateway, err = standalone.Start(ctx, standalone.Options{
 		XDS: xds.Options{
 			Address: listen, PickerSocket: r.socket, MaxBodyBytes: o.maxBody, AccessLog: o.accessLog,
-			MaxMessageTimeout: r.picking.longestWait(),
+			MaxMessageTimeout: max(xds.DefaultMaxMessageTimeout, epp.Patience(0, r.picking.read.FlowControl)),
 		},
 		Envoy: r.envoy, Concurrency: o.concurrency, DrainTimeout: o.drainTimeout, Log: r.log,
 		Routing: aiOf(config).rules.Routing(),

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairway-ai/fairway/api/v1alpha1"
 	plugins "github.com/fairway-ai/fairway/epp/plugin"
+	"github.com/fairway-ai/fairway/scheduler"
 	"github.com/fairway-ai/fairway/scheduler/scorer"
 )
 
@@ -77,6 +78,22 @@ func (o Options) Load(data []byte) (*Config, []Warning, error) {
 		return nil, l.warnings, err
 	}
 	return &l.config, l.warnings, nil
+}
+
+// Policies makes the policy of a configuration, which Load has read from data, anew at
+// each call: policies may remember, and pools must not share that. It is nil where the
+// configuration leaves the choice to the default policy.
+func (o Options) Policies(c *Config, data []byte) func() scheduler.Policy {
+	if c.Policy == nil {
+		return nil
+	}
+	return func() scheduler.Policy {
+		again, _, err := o.Load(data)
+		if err != nil {
+			panic(err) // it could be loaded before
+		}
+		return again.Policy
+	}
 }
 
 // load is Load with all that was known on the way; the loader is nil when the file could

@@ -45,7 +45,7 @@ func (m *Meter) Update(now time.Time, d Detector, s *scheduler.Snapshot) {
 	m.now, m.detector = now.UnixNano(), d
 	switch {
 	case s != m.snap:
-		if m.snap == nil || !sameEndpoints(m.snap.Endpoints, s.Endpoints) {
+		if m.snap == nil || !scheduler.SameEndpoints(m.snap.Endpoints, s.Endpoints) {
 			m.watch(s)
 		}
 		m.snap = s
@@ -55,12 +55,6 @@ func (m *Meter) Update(now time.Time, d Detector, s *scheduler.Snapshot) {
 	default:
 		m.catchUp()
 	}
-}
-
-// sameEndpoints reports whether snapshots share their endpoints, as they do while
-// nothing but metrics changes.
-func sameEndpoints(a, b []scheduler.Endpoint) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 // watch begins to note the changes of the endpoints of s, instead of those before.

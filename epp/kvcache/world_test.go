@@ -1,7 +1,6 @@
 package kvcache_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +18,7 @@ import (
 	"github.com/fairway-ai/fairway/epp/kvcache"
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/extproc/scan"
+	"github.com/fairway-ai/fairway/internal/testkit"
 	"github.com/fairway-ai/fairway/pool"
 	"github.com/fairway-ai/fairway/scheduler"
 	"github.com/fairway-ai/fairway/sim/engine"
@@ -109,28 +108,10 @@ func eventually(t *testing.T, what string, f func() error) {
 	}
 }
 
-// logBuffer is a log that can be read while it is written.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.b.String(), text)
-}
-
 // world is a picker over a pool whose engines report.
 type world struct {
 	t       *testing.T
-	log     *logBuffer
+	log     *testkit.Log
 	caches  *kvcache.Set
 	picker  *epp.Picker
 	pools   *epp.PoolSet
@@ -141,7 +122,7 @@ type world struct {
 
 func newWorld(t *testing.T, o kvcache.Options) *world {
 	t.Helper()
-	w := &world{t: t, log: &logBuffer{}, ring: explain.NewRing(0), scanner: scan.New(scan.Options{})}
+	w := &world{t: t, log: &testkit.Log{}, ring: explain.NewRing(0), scanner: scan.New(scan.Options{})}
 	o.Log = slog.New(slog.NewTextHandler(w.log, nil))
 	o.Tokens.Engines = true
 	if o.Tokens.Budget == 0 {
@@ -203,7 +184,7 @@ func (w *world) blocks(n int64) {
 func (w *world) logged(text string, n int) {
 	w.t.Helper()
 	eventually(w.t, fmt.Sprintf("%d lines %q", n, text), func() error {
-		if got := w.log.count(text); got != n {
+		if got := strings.Count(w.log.String(), text); got != n {
 			return fmt.Errorf("%d", got)
 		}
 		return nil

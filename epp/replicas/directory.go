@@ -53,7 +53,7 @@ func (d *directory) refresh(p Picker) (gone []*endpoint) {
 	p.EachPool(func(name string, snap *scheduler.Snapshot, index *prefix.Index) bool {
 		seen++
 		e := d.pools[name]
-		if e == nil || e.index != index || !sameSlice(e.members, snap.Endpoints) {
+		if e == nil || e.index != index || !scheduler.SameEndpoints(e.members, snap.Endpoints) {
 			changed = true
 		}
 		return true
@@ -91,10 +91,4 @@ func (d *directory) refresh(p Picker) (gone []*endpoint) {
 		}
 	}
 	return gone
-}
-
-// sameSlice tells whether two lists are the same memory: snapshots share theirs while
-// no endpoint comes or goes.
-func sameSlice(a, b []scheduler.Endpoint) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/fairway-ai/fairway/epp/metrics"
 	"github.com/fairway-ai/fairway/epp/plugin"
 	"github.com/fairway-ai/fairway/pool/file"
-	"github.com/fairway-ai/fairway/scheduler"
 )
 
 // Options configure [Run].
@@ -49,10 +48,8 @@ func Run(ctx context.Context, o Options) error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	load := func() (*config.Config, []config.Warning, error) {
-		return config.Options{Experimental: o.Experimental, Plugins: o.Plugins}.Load(o.Config)
-	}
-	c, warnings, err := load()
+	reading := config.Options{Experimental: o.Experimental, Plugins: o.Plugins}
+	c, warnings, err := reading.Load(o.Config)
 	if err != nil {
 		return fmt.Errorf("the configuration is wrong: %w", err)
 	}
@@ -84,16 +81,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	pools.Pool.Logger = o.Log
-	if c.Policy != nil {
-		// One for each pool, since policies remember.
-		pools.Policy = func() scheduler.Policy {
-			again, _, err := load()
-			if err != nil {
-				panic(err) // it could be loaded before
-			}
-			return again.Policy
-		}
-	}
+	pools.Policy = reading.Policies(c, o.Config)
 	if k := KVCache(c); k != nil {
 		k.Log = o.Log
 		if pools.KVCache, err = kvcache.New(*k); err != nil {

@@ -8,9 +8,6 @@
 //     are cached.
 //   - [Local] reads a tokenizer file (package epp/tokens/bpe). It knows no chat
 //     template, so it serves plain completions only.
-//   - [Estimate] counts 4 bytes per token and knows no ids.
-//
-// [Fallback] asks one after the other.
 //
 // # Time
 //

@@ -1,7 +1,6 @@
 package tokens
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -160,20 +159,6 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	if n, bytes := c.used(); n != 8 || bytes != 8*size {
 		t.Fatalf("%d entries, %d bytes", n, bytes)
-	}
-}
-
-func TestFallback(t *testing.T) {
-	b := newBed(t, Options{})
-	got, err := Fallback{b.e, Estimate{}}.Tokens(context.Background(), Request{Path: chat, Model: "m", Body: []byte(user(1))})
-	if err != nil || got.Exact || got.IDs != nil || got.Count != (len(user(1))+3)/4 || got.Model != "m" {
-		t.Fatal(got, err)
-	}
-	if _, err := (Fallback{b.e}).Tokens(t.Context(), Request{Path: chat, Body: []byte(user(1))}); !errors.Is(err, ErrNoEndpoint) {
-		t.Fatal(err)
-	}
-	if _, err := (Fallback{}).Tokens(t.Context(), Request{}); !errors.Is(err, ErrUnsupported) {
-		t.Fatal(err)
 	}
 }
 

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -18,6 +17,7 @@ import (
 	"github.com/fairway-ai/fairway/gateway/airoute/controller"
 	"github.com/fairway-ai/fairway/gateway/airoute/kube"
 	"github.com/fairway-ai/fairway/gateway/egress/parts"
+	"github.com/fairway-ai/fairway/gateway/xds"
 	poolkube "github.com/fairway-ai/fairway/pool/kube"
 )
 
@@ -35,17 +35,13 @@ type EgressOptions struct {
 	SecretNamespaces []string
 }
 
-// maxWait is how long Envoy waits for a pick at most, where no longer wait is configured.
-const maxWait = 120 * time.Second
-
 // longestWait is how long Envoy waits for a pick at most: its max_message_timeout. It
 // heeds no picker that asks for more.
 func (o *Options) longestWait() time.Duration {
-	wait := maxWait
-	if o.Flow != nil {
-		wait = max(wait, cmp.Or(o.MaxHold, epp.DefaultMaxHold)+o.Flow.Longest())
+	if o.Flow == nil {
+		return xds.DefaultMaxMessageTimeout
 	}
-	return wait
+	return max(xds.DefaultMaxMessageTimeout, epp.Patience(o.MaxHold, o.Flow))
 }
 
 // lingering is how long a backend is known after the last rule that led to it is gone,

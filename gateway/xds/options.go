@@ -139,10 +139,13 @@ const (
 	headersTimeout = 10 * time.Second
 )
 
+// DefaultMaxMessageTimeout is Options.MaxMessageTimeout when zero.
+const DefaultMaxMessageTimeout = 120 * time.Second
+
 func (o Options) withDefaults() Options {
 	o.MaxBodyBytes = cmp.Or(o.MaxBodyBytes, 16<<20)
 	o.MessageTimeout = cmp.Or(o.MessageTimeout, time.Second)
-	o.MaxMessageTimeout = cmp.Or(o.MaxMessageTimeout, 120*time.Second)
+	o.MaxMessageTimeout = cmp.Or(o.MaxMessageTimeout, DefaultMaxMessageTimeout)
 	o.StreamIdleTimeout = cmp.Or(o.StreamIdleTimeout, 10*time.Minute)
 	o.RequestTimeout = cmp.Or(o.RequestTimeout, 5*time.Minute)
 	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, time.Second)
