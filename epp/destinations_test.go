@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/fairway-ai/fairway/extproc"
+	"github.com/fairway-ai/fairway/scheduler"
 )
 
 // TestMaxDestinations: how many endpoints the default policy names.
@@ -18,4 +19,43 @@ func TestMaxDestinations(t *testing.T) {
 		}
 		pick.Observer.End(time.Now(), extproc.Outcome{})
 	}
+}
+
+// TestLearnDestinations: lists are for gateways that say which endpoint served.
+func TestLearnDestinations(t *testing.T) {
+	clock := &stagesClock{now: time.Unix(1000, 0)}
+	p := newPicker(t, Options{Pools: onePool(newFakePool(20)), LearnDestinations: true, Clock: clock})
+	ask := func(after time.Duration, served string, want int) {
+		t.Helper()
+		clock.now = clock.now.Add(after)
+		pick := mustPick(t, p, prompt("r", "m", 10))
+		if n := len(strings.Split(pick.Destinations, ",")); n != want {
+			t.Errorf("%d named, want %d", n, want)
+		}
+		if served == "yes" {
+			served, _, _ = strings.Cut(pick.Destinations, ",")
+		}
+		pick.Observer.ResponseHeaders(clock.now, 200, served)
+		pick.Observer.End(clock.now, extproc.Outcome{})
+	}
+	ask(0, "", 1)
+	ask(2*listsAgain, "", 1) // time alone teaches nothing
+	ask(2*listsAgain, "yes", 1)
+	ask(2*listsAgain, "yes", DefaultMaxDestinations)
+	ask(0, "", DefaultMaxDestinations) // another gateway, or the same one configured anew
+	ask(0, "yes", 1)
+	ask(listsAgain/2, "yes", 1)
+	ask(listsAgain, "yes", DefaultMaxDestinations)
+}
+
+// TestLearnDestinationsLeavesPolicies: a configured picker names as many as it says.
+func TestLearnDestinationsLeavesPolicies(t *testing.T) {
+	pools := onePool(newFakePool(20))
+	pools[0].Policy = scheduler.Priced{Alternatives: 3}
+	p := newPicker(t, Options{Pools: pools, LearnDestinations: true})
+	pick := mustPick(t, p, prompt("r", "m", 10))
+	if n := len(strings.Split(pick.Destinations, ",")); n != 3 {
+		t.Errorf("%d named, want 3", n)
+	}
+	pick.Observer.End(time.Now(), extproc.Outcome{})
 }

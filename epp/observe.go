@@ -20,6 +20,9 @@ var (
 func (r *request) ResponseHeaders(now time.Time, status int, served string) []extproc.Header {
 	r.status = status
 	r.responded()
+	if r.picker.o.LearnDestinations {
+		r.picker.lists.answered(now, served)
+	}
 	if served != "" && served != r.behind(r.endpoint.Address) {
 		r.servedBy(now, served)
 	}

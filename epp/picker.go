@@ -38,6 +38,9 @@ type Options struct {
 	// MaxDestinations is how many endpoints the default policy names for a request, the
 	// pick included, best first; 0 means DefaultMaxDestinations.
 	MaxDestinations int
+	// LearnDestinations names only one until the gateway has said which endpoint served
+	// a request: gateways that never do may take no list.
+	LearnDestinations bool
 	// Admission is asked before scheduling; nil admits everything.
 	Admission Admission
 	// Flow makes requests wait for a pool that is saturated; nil lets them through.
@@ -121,6 +124,7 @@ type Picker struct {
 	countsFlows bool
 	// served is Options.ServedHeader as it is now.
 	served atomic.Bool
+	lists  lists
 
 	requests     sync.Pool
 	explanations sync.Pool

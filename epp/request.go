@@ -181,6 +181,9 @@ func (r *request) schedule() error {
 	start := p.clock.Now()
 	err := r.route.scheduler.Schedule(&r.sched, r.snap, &r.decision, ex)
 	if err == nil {
+		if r.route.policy == nil && p.o.LearnDestinations && !p.lists.taken(start) {
+			r.decision.Ranked = r.decision.Ranked[:1]
+		}
 		e := &r.snap.Endpoints[r.decision.Ranked[0]]
 		p.o.Metrics.Scheduled(p.clock.Now().Sub(start), r.sched.Model, e.ID, e.Address)
 		p.o.Metrics.Prefix(r.decision.Cached, r.sched.PromptTokens, scan.BytesPerToken)

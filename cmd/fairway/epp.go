@@ -115,7 +115,7 @@ func runEPP(ctx context.Context, f *eppFlags, log *slog.Logger) (err error) {
 	defer share.close()
 	picking := epp.Options{
 		Priority: known.Priority, Rewrite: known.Rewrite, Flow: config.read.FlowControl, Shed: config.read.Shedder(),
-		Hold: true, MaxHold: f.maxHold, MaxDestinations: f.maxDestinations, Metrics: m, Explain: ring, ExplainHeader: f.explainHeader,
+		Hold: true, MaxHold: f.maxHold, MaxDestinations: f.maxDestinations, LearnDestinations: f.maxDestinations == 0, Metrics: m, Explain: ring, ExplainHeader: f.explainHeader,
 		EmitScores: f.emitScores, MarkResponses: true, ServedHeader: config.servedHeader, IgnoreSubset: f.ignoreSubset,
 		Tracer: tracer, Log: log,
 	}

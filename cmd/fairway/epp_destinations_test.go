@@ -8,7 +8,7 @@ import (
 )
 
 func TestMaxDestinationsFlag(t *testing.T) {
-	for args, want := range map[string]int{"": 4, "--max-destinations=1": 1, "--max-destinations=16": 16, "--max-destinations=0": 0, "--max-destinations=17": 0} {
+	for args, want := range map[string]int{"": 0, "--max-destinations=1": 1, "--max-destinations=16": 16, "--max-destinations=0": -1, "--max-destinations=17": -1, "--max-destinations=-1": -1} {
 		var f eppFlags
 		fs := pflag.NewFlagSet("epp", pflag.ContinueOnError)
 		f.register(fs)
@@ -16,7 +16,7 @@ func TestMaxDestinationsFlag(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := f.validate(fs)
-		if want == 0 && (err == nil || !strings.Contains(err.Error(), "must be 1 to 16")) || want > 0 && (err != nil || f.maxDestinations != want) {
+		if want < 0 && (err == nil || !strings.Contains(err.Error(), "must be 1 to 16")) || want >= 0 && (err != nil || f.maxDestinations != want) {
 			t.Errorf("%s: %d, %v", args, f.maxDestinations, err)
 		}
 	}

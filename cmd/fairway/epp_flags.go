@@ -73,7 +73,7 @@ func (f *eppFlags) register(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.staleness, "metrics-staleness-threshold", 2*time.Second, "age at which an endpoint's metrics no longer count")
 	fs.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second, "longest wait for requests under way at the end")
 	fs.DurationVar(&f.maxHold, "max-hold", epp.DefaultMaxHold, "longest time a request is held for a busy endpoint (default policy only); must not exceed the gateway's max_message_timeout")
-	fs.IntVar(&f.maxDestinations, "max-destinations", epp.DefaultMaxDestinations, "how many endpoints the default policy names for a request, best first, for the gateway to try in turn; 1 for an Envoy whose cluster is ORIGINAL_DST")
+	fs.IntVar(&f.maxDestinations, "max-destinations", 0, "how many endpoints the default policy names for a request, best first, for the gateway to try in turn, 1 to 16; without it 4 where the gateway says which endpoint served a request, and else 1")
 	fs.BoolVar(&f.emitScores, "emit-endpoint-scores", false, "tell what the picker chose by: as dynamic metadata, and as x-gateway-destination-endpoint-scores on requests")
 	fs.BoolVar(&f.explainHeader, "explain-header", false, "answer x-fairway-explain: 1 with x-fairway-explanation")
 	fs.BoolVar(&f.ignoreSubset, "disable-endpoint-subset-filter", false, "ignore the subset of endpoints that the gateway allows")
@@ -128,7 +128,7 @@ func (f *eppFlags) validate(fs *pflag.FlagSet) error {
 			bad("--%s: %v must be longer than 0", name, d)
 		}
 	}
-	if f.maxDestinations < 1 || f.maxDestinations > epp.MaxDestinations {
+	if f.maxDestinations < 0 || f.maxDestinations > epp.MaxDestinations || f.maxDestinations == 0 && fs.Changed("max-destinations") {
 		bad("--max-destinations: %d must be 1 to %d", f.maxDestinations, epp.MaxDestinations)
 	}
 	if f.drainTimeout < 0 {
