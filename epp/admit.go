@@ -12,7 +12,7 @@ import (
 // pool, or goes on.
 func (r *request) admit(ctx context.Context, req *extproc.Request) error {
 	p, g := r.picker, r.route.state.flow
-	if s := p.o.Shed; s != nil && s.Refuses(p.clock.Now(), r.sched.Priority, r.route.state.endpoints.Snapshot(), chance(r.sched.Seed)) {
+	if s := p.o.Shed; s != nil && r.sheds(s) {
 		r.refusal = &shed
 		return r.refusedBy(g)
 	}

@@ -32,9 +32,11 @@ func (r *request) findKeys(ctx context.Context, req *extproc.Request) {
 		return
 	}
 	req.WithBody(func(body []byte) {
+		start := r.picker.elapsed()
 		f, ok := c.Find(ctx, kvcache.Prompt{
 			Path: req.Path, Model: r.sched.Model, Authorization: req.Header(headerAuthorization), Body: body,
 		}, r.keys[:0])
+		r.picker.o.Metrics.Tokenized(r.picker.elapsed() - start)
 		if !ok {
 			return
 		}

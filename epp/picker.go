@@ -120,6 +120,8 @@ type Picker struct {
 	seed   atomic.Uint64
 	// patience is how long a request may wait in all, as the gateway is told.
 	patience time.Duration
+	// elapsed is for durations.
+	elapsed func() time.Duration
 	// countsFlows: a policy wants to know what flows were served with.
 	countsFlows bool
 	// served is Options.ServedHeader as it is now.
@@ -150,6 +152,7 @@ func New(o Options) (*Picker, error) {
 	if p.o.MaxDestinations <= 0 {
 		p.o.MaxDestinations = DefaultMaxDestinations
 	}
+	p.elapsed = stopwatch(p.clock)
 	p.patience = Patience(p.o.MaxHold, o.Flow)
 	p.countsFlows = o.Flow != nil && o.Flow.CountsTokens()
 	if p.o.Metrics == nil {
@@ -178,7 +181,8 @@ func (p *Picker) SetPools(pools []Pool) error {
 	defer p.mu.Unlock()
 	all := make([]*route, 0, len(pools))
 	states := make(map[Endpoints]*poolState, len(pools))
-	before := p.routes.Load().byName
+	last := p.routes.Load()
+	before := last.byName
 	for i := range pools {
 		c := &pools[i]
 		if r := before[c.Name]; r != nil && r.serves(c) {
@@ -191,7 +195,7 @@ func (p *Picker) SetPools(pools []Pool) error {
 			policy = scheduler.Priced{Alternatives: p.o.MaxDestinations}
 			r.hold = p.o.Hold
 		}
-		r.scheduler = scheduler.New(policy, r.index, scheduler.WithHoldings(c.Cache))
+		r.scheduler = p.newScheduler(r, policy)
 		if s, ok := policy.(scheduler.Stamper); ok {
 			r.stamps = s.Stamps()
 		}
@@ -202,6 +206,7 @@ func (p *Picker) SetPools(pools []Pool) error {
 	}
 	rs, err := newRoutes(all)
 	if err != nil {
+		p.forgetPlugins(all, before)
 		return err
 	}
 	for i := range pools {
@@ -220,6 +225,7 @@ func (p *Picker) SetPools(pools []Pool) error {
 	old := p.states
 	p.states = states
 	p.routes.Store(rs)
+	p.forgetPlugins(last.all, rs.byName)
 	for e, s := range old {
 		if states[e] == nil {
 			s.close()

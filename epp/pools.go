@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/fairway-ai/fairway/epp/flowcontrol"
+	"github.com/fairway-ai/fairway/epp/metrics"
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/scheduler"
 	"github.com/fairway-ai/fairway/scheduler/prefix"
@@ -56,6 +57,7 @@ type route struct {
 	state     *poolState
 	scheduler *scheduler.Scheduler
 	index     *prefix.Index
+	plugins   *metrics.PluginTimes
 	cache     KVCache // nil where engines do not report
 	models    []string
 	onlyNamed bool

@@ -63,6 +63,9 @@ func NewPoolSet(o PoolSetOptions) *PoolSet {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Pool.Unread == nil && o.Picker != nil {
+		o.Pool.Unread = o.Picker.o.Metrics.Unread
+	}
 	return &PoolSet{o: o, log: o.Log, pools: map[string]*ownedPool{}}
 }
 

@@ -178,20 +178,20 @@ func (r *request) schedule() error {
 	if p.o.Explain != nil || p.o.EmitScores {
 		ex = p.explanations.Get().(*scheduler.Explanation)
 	}
-	start := p.clock.Now()
+	start := p.elapsed()
 	err := r.route.scheduler.Schedule(&r.sched, r.snap, &r.decision, ex)
 	if err == nil {
-		if r.route.policy == nil && p.o.LearnDestinations && !p.lists.taken(start) {
+		if r.route.policy == nil && p.o.LearnDestinations && !p.lists.taken(p.clock.Now()) {
 			r.decision.Ranked = r.decision.Ranked[:1]
 		}
 		e := &r.snap.Endpoints[r.decision.Ranked[0]]
-		p.o.Metrics.Scheduled(p.clock.Now().Sub(start), r.sched.Model, e.ID, e.Address)
+		p.o.Metrics.Scheduled(p.elapsed()-start, r.sched.Model, e.ID, e.Address)
 		p.o.Metrics.Prefix(r.decision.Cached, r.sched.PromptTokens, scan.BytesPerToken)
 		if r.decision.Staged {
 			p.o.Metrics.Disaggregated(r.counts, r.route.scheduler.Policy().Name(), len(r.decision.Prefill) > 0, len(r.decision.Encode) > 0)
 		}
 	} else {
-		p.o.Metrics.Unscheduled(p.clock.Now().Sub(start), r.sched.Model)
+		p.o.Metrics.Unscheduled(p.elapsed()-start, r.sched.Model)
 	}
 	if ex == nil {
 		return err

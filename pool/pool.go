@@ -49,8 +49,9 @@ type Options struct {
 	// Index are the settings of the prefix index.
 	Index prefix.Options
 
-	// Unread is called for each scrape that failed; nil for none. It must not block.
-	Unread func()
+	// Unread is called with the error of each scrape that failed; nil for none. It must
+	// not block.
+	Unread func(error)
 	// Logger gets changes of state, not events; nil means slog.Default().
 	Logger *slog.Logger
 	// Now is the clock; nil means time.Now.

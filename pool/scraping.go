@@ -217,7 +217,7 @@ func (p *Pool) reachableLocked(m *member, log *slog.Logger) {
 func (p *Pool) failed(m *member, h *health, err error, reach reachability, log *slog.Logger) {
 	h.failures++
 	if p.o.Unread != nil {
-		p.o.Unread()
+		p.o.Unread(err)
 	}
 	if reach == refused {
 		h.refused++

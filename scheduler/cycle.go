@@ -3,6 +3,7 @@ package scheduler
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fairway-ai/fairway/scheduler/prefix"
 )
@@ -44,6 +45,8 @@ type Cycle struct {
 	// Explain records what is found, nil when nobody wants to know.
 	Explain *Explanation
 
+	timing    *timing // nil when nobody times decisions
+	since     time.Duration
 	holdings  Holdings // nil when no engine reports
 	keyTokens int64    // of Request.Keys
 	eligible  []int32  // the candidates before the first profile ran

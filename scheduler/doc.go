@@ -19,6 +19,7 @@
 //   - [Policy]: turns a [Cycle] into a ranking. [Priced] is the default policy,
 //     [Profile] runs configured filters, scorers and a picker; package profile has
 //     policies of several profiles, one for each [Stage] of a request.
+//   - [Stopwatch]: the caller's, for who wants to know how long each plugin takes.
 //   - [HoldQueue]: one endpoint's queue of requests that are bound to it but not
 //     yet sent, and the order in which they leave.
 //

@@ -31,8 +31,10 @@ func (c *Cycle) lookUp(index *prefix.Index) {
 	req, snap := c.Request, c.Snapshot
 	c.Exact, c.keyTokens = c.Exact[:0], 0
 	known := 0
+	c.start()
 	if c.holdings != nil && req.KeysKnown {
 		known = c.holdings.Match(req.Keys, snap, c.Cached, c.CachedBlocks)
+		c.lap(partKeys)
 	}
 	if known > 0 {
 		for i := range req.Keys {
@@ -58,5 +60,8 @@ func (c *Cycle) lookUp(index *prefix.Index) {
 		default:
 			c.Cached[i], c.CachedBlocks[i] = 0, 0
 		}
+	}
+	if guess {
+		c.lap(partIndex)
 	}
 }

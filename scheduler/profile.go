@@ -14,11 +14,45 @@ type Profile struct {
 	filters []Filter
 	scorers []Weighted
 	picker  Picker
+	types   []string // of the plugins, in this order; empty where they are not known
 }
 
 // NewProfile returns a profile; picker must not be nil.
 func NewProfile(name string, filters []Filter, scorers []Weighted, picker Picker) *Profile {
 	return &Profile{name: name, filters: filters, scorers: scorers, picker: picker}
+}
+
+// Typed says of what types the filters, the scorers and the picker are, in this order,
+// to who times them; without it, their names are taken for their types.
+func (p *Profile) Typed(types []string) *Profile {
+	p.types = types
+	return p
+}
+
+// parts appends the profile's parts in the order in which they are done.
+func (p *Profile) parts(parts []Part) []Part {
+	var observers []Part
+	n := 0
+	add := func(point Point, name string, plugin any) {
+		part := Part{point, name, name}
+		if n < len(p.types) {
+			part.Type = p.types[n]
+		}
+		n++
+		parts = append(parts, part)
+		if _, ok := plugin.(Observer); ok && point != PointPicker {
+			part.Point = PointPicked
+			observers = append(observers, part)
+		}
+	}
+	for _, f := range p.filters {
+		add(PointFilter, f.Name(), f)
+	}
+	for _, s := range p.scorers {
+		add(PointScorer, s.Scorer.Name(), s.Scorer)
+	}
+	add(PointPicker, p.picker.Name(), p.picker)
+	return append(parts, observers...)
 }
 
 // Name implements Policy.
@@ -28,6 +62,7 @@ func (p *Profile) Name() string { return p.name }
 func (p *Profile) Schedule(c *Cycle) []int32 {
 	n := c.Snapshot.Len()
 	c.Profile = p.name
+	part := c.turn(p)
 	for _, f := range p.filters {
 		var before []int32
 		if c.Explain != nil {
@@ -37,6 +72,8 @@ func (p *Profile) Schedule(c *Cycle) []int32 {
 		if c.Explain != nil {
 			c.Explain.AddVerdict(f.Name(), n, before, c.Candidates)
 		}
+		c.lap(part)
+		part++
 		if len(c.Candidates) == 0 {
 			return nil
 		}
@@ -58,20 +95,27 @@ func (p *Profile) Schedule(c *Cycle) []int32 {
 		if c.Explain != nil {
 			c.Explain.Add(s.Scorer.Name(), Score, s.Weight, col)
 		}
+		c.lap(part)
+		part++
 	}
 	if c.Explain != nil {
 		c.Explain.Policy = p.name
 		c.Explain.Add("total", Total, 1, total)
 	}
 	ranked := p.picker.Pick(c, total)
+	c.lap(part)
 	for _, f := range p.filters {
 		if o, ok := f.(Observer); ok {
 			o.Picked(c, ranked)
+			part++
+			c.lap(part)
 		}
 	}
 	for _, s := range p.scorers {
 		if o, ok := s.Scorer.(Observer); ok {
 			o.Picked(c, ranked)
+			part++
+			c.lap(part)
 		}
 	}
 	return ranked

@@ -50,6 +50,7 @@ type Scheduler struct {
 	policy   Policy
 	index    *prefix.Index
 	holdings Holdings
+	timing   *timing
 	cycles   sync.Pool
 }
 
@@ -59,7 +60,7 @@ func New(policy Policy, index *prefix.Index, options ...Option) *Scheduler {
 	for _, set := range options {
 		set(s)
 	}
-	s.cycles.New = func() any { return &Cycle{holdings: s.holdings} }
+	s.cycles.New = func() any { return &Cycle{holdings: s.holdings, timing: s.timing} }
 	return s
 }
 
@@ -84,7 +85,7 @@ func (s *Scheduler) Schedule(req *Request, snap *Snapshot, dec *Decision, ex *Ex
 	if len(c.Candidates) == 0 {
 		return ErrSubset
 	}
-	ranked := s.policy.Schedule(c)
+	ranked := c.decide(s.policy)
 	if c.refused != nil {
 		return c.refused
 	}

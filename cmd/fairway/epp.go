@@ -94,7 +94,6 @@ func runEPP(ctx context.Context, f *eppFlags, log *slog.Logger) (err error) {
 		BareNames: f.cluster.single() && f.cluster.used(), FairnessIDs: f.more.fairnessLimit(),
 		Legacy: f.legacyMetrics, Commit: commit(), BuildRef: version, Process: true,
 	})
-	config.pool.Unread = m.Unread
 	ring := explain.NewRing(0)
 	tracer, err := f.tracer(ctx, log)
 	if err != nil {

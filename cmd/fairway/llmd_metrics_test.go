@@ -22,9 +22,7 @@ import (
 // noMetric are the metrics of llm-d's that there are not here; docs/metrics.md has the
 // reasons. The name stands for all that begin with it.
 var noMetric = []string{
-	"plugin_duration_seconds",
 	"plugin_data_scope_violations_total",
-	"datalayer_extract_errors_total",
 	"encoder_cache_",
 	"program_aware_",
 	"inference_request_metric",
@@ -103,8 +101,12 @@ func TestLLMDMetrics(t *testing.T) {
 	var addresses []string
 	for i := range 3 {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			if i == 0 { // its metrics cannot be read
+			switch i {
+			case 0: // its metrics cannot be read
 				w.WriteHeader(http.StatusNotFound)
+				return
+			case 1: // and these are of another engine
+				fmt.Fprint(w, "sglang:num_queue_reqs 0\n")
 				return
 			}
 			fmt.Fprint(w, "vllm:num_requests_waiting 0\nvllm:num_requests_running 0\nvllm:kv_cache_usage_perc 0\n")
@@ -146,7 +148,10 @@ func TestLLMDMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a failed scrape", &log, func() bool { return strings.Contains(get("/metrics"), "llm_d_epp_datalayer_poll_errors_total{") })
+	eventually(t, "failed scrapes", &log, func() bool {
+		page := get("/metrics")
+		return strings.Contains(page, "llm_d_epp_datalayer_poll_errors_total{") && strings.Contains(page, "llm_d_epp_datalayer_extract_errors_total{")
+	})
 	got := families(get("/metrics"))
 	for _, list := range []string{"metrics.txt", "metrics-legacy.txt"} {
 		for line := range strings.Lines(readDoc(t, "testdata/llm-d/"+list)) {

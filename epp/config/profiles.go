@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -124,6 +125,8 @@ func (l *loader) profile(ps *profiles, spec v1alpha1.SchedulingProfile, path str
 	var filters []scheduler.Filter
 	var scorers []scheduler.Weighted
 	var pick scheduler.Picker
+	var filterTypes, scorerTypes []string
+	pickType := picker.MaxScoreType
 	list := child(n, "plugins")
 	for i, sp := range spec.Plugins {
 		at, pn := fmt.Sprintf("%s.plugins[%d]", path, i), item(list, i)
@@ -133,23 +136,25 @@ func (l *loader) profile(ps *profiles, spec v1alpha1.SchedulingProfile, path str
 			continue
 		}
 		if f, ok := p.built.(scheduler.Filter); ok {
-			filters = append(filters, f)
+			filters, filterTypes = append(filters, f), append(filterTypes, p.typ)
 		}
 		if s, ok := p.built.(scheduler.Scorer); ok {
 			scorers = append(scorers, scheduler.Weighted{Scorer: s, Weight: l.weight(sp, at, pn)})
+			scorerTypes = append(scorerTypes, p.typ)
 		}
 		if k, ok := p.built.(scheduler.Picker); ok {
 			if pick != nil {
 				l.fail(orSelf(pn, "pluginRef"), at+".pluginRef", "%q is a second picker, after %q: a profile has one", p.name, pick.Name())
 			}
-			pick = k
+			pick, pickType = k, p.typ
 		}
 	}
 	ps.empty[spec.Name] = len(filters)+len(scorers) == 0 && pick == nil
 	if pick == nil {
 		pick = picker.NewMaxScore("", picker.DefaultParameters())
 	}
-	ps.list = append(ps.list, scheduler.NewProfile(spec.Name, filters, scorers, pick))
+	types := slices.Concat(filterTypes, scorerTypes, []string{pickType})
+	ps.list = append(ps.list, scheduler.NewProfile(spec.Name, filters, scorers, pick).Typed(types))
 }
 
 // weight is a scorer's weight in a profile.

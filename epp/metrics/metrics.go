@@ -57,7 +57,8 @@ type Metrics struct {
 	kvCache  kvCollector
 	bare     bool
 
-	flow flowCounts
+	flow    flowCounts
+	plugins plugins
 
 	streams     prometheus.Gauge
 	streamTime  prometheus.Histogram
@@ -122,6 +123,7 @@ func New(o Options) *Metrics {
 	m.pools = newPoolCollector(m.names, o.BareNames, m.foldFairness)
 	m.kvCache.init(m.names)
 	m.flow = newFlowCounts(m.registry, m.names)
+	m.plugins = newPlugins(m.names)
 	m.streams = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: canonical.extension + "_extproc_streams_inflight", Help: "Open ext_proc streams; a stream is one request.",
 	})
@@ -135,7 +137,7 @@ func New(o Options) *Metrics {
 	m.answered = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: canonical.extension + "_extproc_answered_total", Help: "Requests answered by the picker instead of a model server, by HTTP status.",
 	}, []string{"status"})
-	m.registry.MustRegister(every(o.PoolInterval, m.pools), m.answered)
+	m.registry.MustRegister(every(o.PoolInterval, m.pools), m.answered, pluginCollector{m})
 	if !o.NoStreams {
 		m.registry.MustRegister(m.streams, m.streamTime, m.streamTotal)
 	}

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"os"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/fairway-ai/fairway/epp/kvcache"
+	"github.com/fairway-ai/fairway/pool/scrape"
 	"github.com/fairway-ai/fairway/scheduler"
 )
 
@@ -35,7 +37,9 @@ func exercise(m *Metrics) {
 	m.Processed(time.Second)
 	m.Answering(time.Second)
 	m.Disaggregated(r, "split", true, false)
-	m.Unread()
+	m.Unread(io.ErrUnexpectedEOF)
+	m.Unread(fmt.Errorf("the page: %w", scrape.ErrNoSeries))
+	m.Tokenized(time.Second)
 	m.StreamOpened()
 	m.StreamClosed(time.Second)
 	m.StreamEnded("OK")

@@ -20,8 +20,9 @@ type plainMetrics struct {
 	rewritten  *prometheus.CounterVec // model names that were replaced
 	// disaggregated are the choices for requests of several stages.
 	disaggregated *prometheus.CounterVec
-	// unread are the failed attempts to read something of endpoints.
-	unread *prometheus.CounterVec
+	// unread are the failed attempts to read something of endpoints, empty those that
+	// found nothing in it.
+	unread, empty *prometheus.CounterVec
 }
 
 func newPlainMetrics(reg *prometheus.Registry, n naming) plainMetrics {
@@ -45,8 +46,8 @@ func newPlainMetrics(reg *prometheus.Registry, n naming) plainMetrics {
 	}
 	p.rewritten = newRewritten(n)
 	p.disaggregated = newDisaggregated(n)
-	p.unread = newUnread(n)
-	reg.MustRegister(p.attempts, p.rewritten, p.disaggregated, p.unread)
+	p.unread, p.empty = newUnread(n)
+	reg.MustRegister(p.attempts, p.rewritten, p.disaggregated, p.unread, p.empty)
 	return p
 }
 

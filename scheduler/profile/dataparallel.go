@@ -44,6 +44,12 @@ func NewDataParallel(name string, p *scheduler.Profile, port int) *DataParallel 
 // Name implements scheduler.Policy.
 func (h *DataParallel) Name() string { return h.profile.Name() }
 
+// Plugin implements scheduler.Handler.
+func (h *DataParallel) Plugin() (typ, name string) { return DataParallelType, h.name }
+
+// Profiles implements scheduler.Handler.
+func (h *DataParallel) Profiles() []*scheduler.Profile { return []*scheduler.Profile{h.profile} }
+
 // Schedule implements scheduler.Policy.
 func (h *DataParallel) Schedule(c *scheduler.Cycle) []int32 {
 	ranked := h.profile.Schedule(c)

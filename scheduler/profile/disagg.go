@@ -2,6 +2,7 @@ package profile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/fairway-ai/fairway/scheduler"
@@ -107,6 +108,15 @@ func NewDisagg(name string, s Stages) *Disagg { return &Disagg{nameOr(name, Disa
 // Name implements scheduler.Policy.
 func (h *Disagg) Name() string { return h.name }
 
+// Plugin implements scheduler.Handler.
+func (h *Disagg) Plugin() (typ, name string) { return DisaggType, h.name }
+
+// Profiles implements scheduler.Handler.
+func (h *Disagg) Profiles() []*scheduler.Profile {
+	all := []*scheduler.Profile{h.s.Decode, h.s.Prefill, h.s.Encode}
+	return slices.DeleteFunc(all, func(p *scheduler.Profile) bool { return p == nil })
+}
+
 // Schedule implements scheduler.Policy.
 func (h *Disagg) Schedule(c *scheduler.Cycle) []int32 {
 	var ranked []int32
@@ -151,10 +161,7 @@ func (h *Disagg) encode(c *scheduler.Cycle, pick int32) {
 // Stamps implements scheduler.Stamper.
 func (h *Disagg) Stamps() []scheduler.Stamp {
 	var out []scheduler.Stamp
-	for _, p := range []*scheduler.Profile{h.s.Decode, h.s.Prefill, h.s.Encode} {
-		if p == nil {
-			continue
-		}
+	for _, p := range h.Profiles() {
 		for _, s := range p.Stamps() {
 			switch {
 			case h.s.Prefill != nil && s.Profile == h.s.Prefill.Name():

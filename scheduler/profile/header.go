@@ -57,6 +57,12 @@ func NewByHeader(name string, p HeaderParameters, profiles []*scheduler.Profile)
 // Name implements scheduler.Policy.
 func (h *ByHeader) Name() string { return h.name }
 
+// Plugin implements scheduler.Handler.
+func (h *ByHeader) Plugin() (typ, name string) { return HeaderType, h.name }
+
+// Profiles implements scheduler.Handler.
+func (h *ByHeader) Profiles() []*scheduler.Profile { return h.list }
+
 // Schedule implements scheduler.Policy.
 func (h *ByHeader) Schedule(c *scheduler.Cycle) []int32 {
 	p := h.standard

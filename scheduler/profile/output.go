@@ -34,6 +34,9 @@ func (o *Output) Schedule(c *scheduler.Cycle) []int32 {
 	return o.Policy.Schedule(c)
 }
 
+// Unwrap implements scheduler.Wrapper.
+func (o *Output) Unwrap() scheduler.Policy { return o.Policy }
+
 // Stamps implements scheduler.Stamper.
 func (o *Output) Stamps() []scheduler.Stamp {
 	if s, ok := o.Policy.(scheduler.Stamper); ok {
