@@ -98,7 +98,7 @@ func TestPickByHoldings(t *testing.T) {
 			}
 			e.index.Insert(0, blocks)
 			p := newPicker(t, Options{Pools: []Pool{{Name: "ns/pool", Endpoints: e, Cache: test.cache}}})
-			req := extproc.NewRequest([]extproc.Header{{Name: headerModel, Value: test.model}, {Name: "authorization", Value: "Bearer k"}}, nil)
+			req := extproc.NewRequest([]extproc.Header{{Name: extproc.ModelRewriteHeader, Value: test.model}, {Name: "authorization", Value: "Bearer k"}}, nil)
 			req.Path, req.Body = "/v1/chat/completions", scan.Result{API: scan.ChatCompletions, Model: "m", Stream: true, PromptBytes: 800, Blocks: blocks}
 			if test.body != "" {
 				req.SetBody([]byte(test.body))

@@ -140,8 +140,11 @@ func (g *gate) release(now time.Time) {
 // serve takes out who has waited long enough, lets through who may go, and sets the
 // timer. The caller holds the lock.
 func (g *gate) serve(now time.Time) {
-	if g.pool == nil {
+	switch {
+	case g.pool == nil:
 		g.serveAll(now)
+		return
+	case g.closed: // nobody waits, and the pool is no longer watched
 		return
 	}
 	start := g.clock.Now()

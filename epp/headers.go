@@ -2,6 +2,7 @@ package epp
 
 import (
 	"encoding/base64"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -69,14 +70,17 @@ func objective(req *extproc.Request) string {
 	return ""
 }
 
-// firstTokenBy is when the client wants the first token; the zero Time when it does
-// not say, or not in milliseconds.
+// firstTokenBy is when the client wants the first token, 0 being at once; the zero Time
+// when it does not say, or not in milliseconds. More than a day counts as a day.
 func firstTokenBy(req *extproc.Request, received time.Time) time.Time {
-	ms, err := strconv.ParseInt(either(req, headerTTFT, headerTTFTLegacy), 10, 64)
-	if err != nil || ms <= 0 || ms > maxTTFT.Milliseconds() {
+	ms, err := strconv.ParseInt(strings.TrimSpace(either(req, headerTTFT, headerTTFTLegacy)), 10, 64)
+	if errors.Is(err, strconv.ErrRange) {
+		err = nil // ms is the end of the range
+	}
+	if err != nil || ms < 0 {
 		return time.Time{}
 	}
-	return received.Add(time.Duration(ms) * time.Millisecond)
+	return received.Add(time.Duration(min(ms, maxTTFT.Milliseconds())) * time.Millisecond)
 }
 
 // fairnessID is the flow a request belongs to.

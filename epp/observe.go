@@ -100,11 +100,14 @@ func (r *request) prefilled(now time.Time, seen bool) {
 	} else {
 		r.flight.Prefilled(now)
 	}
-	r.stages.end(now, seen)
+	staged := r.stages.end(now, seen)
 	g := r.gate
 	r.mu.Unlock()
 	if g != nil {
 		g.release(now)
+	}
+	if flow := r.route.state.flow; flow != nil && staged {
+		flow.release(now)
 	}
 }
 

@@ -133,6 +133,8 @@ type Picker struct {
 
 	mu     sync.Mutex
 	states map[Endpoints]*poolState // guarded by mu
+	// leaving is true once Dismiss was called; guarded by mu.
+	leaving bool
 }
 
 var _ extproc.Picker = (*Picker)(nil)
@@ -215,6 +217,9 @@ func (p *Picker) SetPools(pools []Pool) error {
 		if s == nil {
 			if s = p.states[e]; s == nil {
 				s = newPoolState(e, &p.o, p.clock, pools[i].Name)
+				if p.leaving && s.flow != nil {
+					s.flow.dismiss()
+				}
 			}
 			states[e] = s
 		}
@@ -249,6 +254,9 @@ func (p *Picker) Close() {
 // would have to: the process is about to end, and another one may serve them. Those
 // that are held for their endpoint are not touched.
 func (p *Picker) Dismiss() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leaving = true
 	for _, r := range p.routes.Load().all {
 		if r.state.flow != nil {
 			r.state.flow.dismiss()

@@ -107,6 +107,9 @@ func (g *gate) served(now time.Time, priority int, flow string, tokens float64) 
 func (g *gate) view(c *flowcontrol.Config) *metrics.FlowView {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.closed {
+		return &metrics.FlowView{MaxRequests: c.MaxRequests, MaxBytes: c.MaxBytes}
+	}
 	now := g.clock.Now()
 	g.pool.look(now)
 	reading := g.pool.meter.All()

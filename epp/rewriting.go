@@ -9,12 +9,7 @@ import (
 	"github.com/fairway-ai/fairway/extproc"
 )
 
-const (
-	headerModel       = "x-llm-d-model-name-rewrite"
-	headerModelLegacy = "x-gateway-model-name-rewrite"
-
-	maxModelName = 1024
-)
+const maxModelName = 1024
 
 // rewrite finds the model that the request is sent for in its pool: the one that
 // Options.Rewrite says, else the one that the headers name, else the client's own. From
@@ -31,7 +26,7 @@ func (r *request) rewrite(req *extproc.Request) {
 	}
 	if by != "" {
 		p.o.Metrics.Rewritten(by, asked, target)
-	} else if target = either(req, headerModel, headerModelLegacy); len(target) > maxModelName {
+	} else if target = either(req, extproc.ModelRewriteHeader, extproc.ModelRewriteHeaderLegacy); len(target) > maxModelName {
 		return
 	}
 	if target == "" || target == asked {

@@ -67,13 +67,14 @@ func (r *request) uncached(missing int64) int64 {
 }
 
 // end takes the request off the endpoints, which have done their part when the first
-// token comes. served says that it has come.
-func (s *stages) end(now time.Time, served bool) {
+// token comes. served says that it has come. It reports whether the request was on any.
+func (s *stages) end(now time.Time, served bool) (some bool) {
 	if served {
 		s.prefill.FirstToken(now)
 	}
 	s.prefill.End(now)
 	s.encode.End(now)
+	return s.prefill.Load() != nil || s.encode.Load() != nil
 }
 
 // headers tell the picked endpoint's sidecar of the other endpoints.

@@ -9,6 +9,10 @@ const (
 	DestinationHeader = "x-gateway-destination-endpoint"
 	// RequestIDHeader identifies a request to everyone.
 	RequestIDHeader = "x-request-id"
+	// ModelRewriteHeader names another model than the body to a picker; clients may send it.
+	// ModelRewriteHeaderLegacy is what it was called before.
+	ModelRewriteHeader       = "x-llm-d-model-name-rewrite"
+	ModelRewriteHeaderLegacy = "x-gateway-model-name-rewrite"
 	// PoolMetadata is the key in gRPC initial metadata that names the pool.
 	PoolMetadata = "x-fairway-pool"
 
@@ -100,7 +104,7 @@ func control(name string) bool {
 	case "x-gateway-destination-endpoint-subset",
 		"x-gateway-inference-objective", "x-gateway-inference-fairness-id",
 		"x-llm-d-inference-objective", "x-llm-d-inference-fairness-id",
-		"x-gateway-model-name-rewrite", "x-llm-d-model-name-rewrite",
+		ModelRewriteHeaderLegacy, ModelRewriteHeader,
 		"x-slo-ttft-ms", "x-slo-tpot-ms", "x-llm-d-slo-ttft-ms", "x-llm-d-slo-tpot-ms",
 		"x-prefiller-host-port", "x-encoder-hosts-ports", "x-kv-cache-source-host-port",
 		"x-llm-d-prefiller-host-port", "x-llm-d-encoder-hosts-ports", "x-llm-d-kv-cache-source-host-port",

@@ -2,6 +2,7 @@ package extproc
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"github.com/fairway-ai/fairway/extproc/observe"
@@ -76,6 +77,20 @@ func (r *Request) ClientHeaders(yield func(Header) bool) {
 
 // Header returns a request header by its lower-case name, "" when absent.
 func (r *Request) Header(name string) string { return r.headers.Get(name) }
+
+// Values are all values of a request header by its lower-case name.
+func (r *Request) Values(name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if r.headers == nil {
+			return
+		}
+		for _, h := range r.headers.list {
+			if h.Name == name && !yield(h.Value) {
+				return
+			}
+		}
+	}
+}
 
 // Hold tells Envoy that the pick may take up to d, before Pick blocks. Envoy heeds
 // it once per request, so later calls do nothing; nor do any with full duplex

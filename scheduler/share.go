@@ -148,10 +148,10 @@ type Share struct {
 	is   Work
 }
 
-// Set replaces what the share was by w, on l. It reports whether that leaves less
-// prefill work on l, or another request in front of ours, either of which may let a
-// held request go. What the replica has done since
-// the Set before teaches how fast the endpoint is. Counts below zero read as zero.
+// Set replaces what the share was by w, on l. It reports whether that leaves fewer
+// requests, less context or less prefill work on l, or another request in front of ours:
+// each may let a request go that waits for l or for its pool. What the replica has done
+// since the Set before teaches how fast the endpoint is. Counts below zero read as zero.
 func (s *Share) Set(now time.Time, l *Load, w Work) (less bool) {
 	first := s.load != l
 	if first {
@@ -180,7 +180,7 @@ func (s *Share) Set(now time.Time, l *Load, w Work) (less bool) {
 	if pending := w.pending() - is.pending(); pending != 0 || done != 0 {
 		l.rate.others(now, pending, done, busy)
 	}
-	less = w.Prefilling < is.Prefilling
+	less = w.Prefilling < is.Prefilling || w.Requests < is.Requests || w.Context < is.Context
 	if w.Next != is.Next {
 		l.shared.turns.set(s, w.Next)
 		less = less || is.Next.Held

@@ -36,7 +36,7 @@ func TestShares(t *testing.T) {
 		for range 12 {
 			i := r.IntN(len(shares))
 			if r.IntN(4) == 0 {
-				if less := shares[i].End(now); less != (said[i].Prefilling > 0) {
+				if less := shares[i].End(now); less != (said[i].Requests > 0) {
 					t.Fatalf("End says less=%v of %+v", less, said[i])
 				}
 				said[i] = Work{}

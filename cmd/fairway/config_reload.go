@@ -124,8 +124,14 @@ func (r *reloader) tell(ctx context.Context, ok bool, note string) {
 	}
 }
 
+// errEmpty refuses a file of which nothing is written yet: it would mean the defaults.
+var errEmpty = errors.New("is empty, as a file is that is being written; for the defaults write {}")
+
 // use puts a configuration in force, all of it or nothing.
 func (r *reloader) use(data []byte) error {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return errEmpty
+	}
 	c, err := r.parse(data)
 	if err != nil {
 		return err

@@ -77,6 +77,7 @@ func TestReloadOfAnything(t *testing.T) {
 		want string
 	}{
 		{"bytes that are no text", func() { r.file.swap("\x00\x01\xff\xfe\x00") }, "false "},
+		{"nothing yet", func() { r.file.swap("\n") }, "is empty"},
 		{"half of it", func() { r.file.swap(good[:strings.Index(good, "gpu")]) }, "is not valid YAML"},
 		{"a page of an error", func() { r.file.swap("<html><body>503</body></html>") }, "false "},
 		{"of another kind", func() { r.file.swap("apiVersion: v1\nkind: ConfigMap\ndata: {}\n") }, "false "},

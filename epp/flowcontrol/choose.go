@@ -1,6 +1,7 @@
 package flowcontrol
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -39,7 +40,7 @@ func (e *Evictor) Choose(now time.Time, q *Queue, m *Meter, p Pending) []*Runner
 	slices.SortFunc(e.lanes, func(a, b *Lane) int {
 		x, y := a.first(), b.first()
 		if x.class != y.class {
-			return y.class.Priority - x.class.Priority
+			return cmp.Compare(y.class.Priority, x.class.Priority)
 		}
 		return int(int64(x.oldest.seq - y.oldest.seq))
 	})

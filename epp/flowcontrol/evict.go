@@ -1,6 +1,7 @@
 package flowcontrol
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -77,7 +78,7 @@ func Evictable(priority int) bool { return priority < 0 }
 
 // Add takes up a request that was just sent.
 func (e *Evictor) Add(r *Runner) {
-	i, found := slices.BinarySearchFunc(e.lists, r.Priority, func(l *runners, p int) int { return l.priority - p })
+	i, found := slices.BinarySearchFunc(e.lists, r.Priority, func(l *runners, p int) int { return cmp.Compare(l.priority, p) })
 	if !found {
 		e.lists = slices.Insert(e.lists, i, &runners{priority: r.Priority})
 	}

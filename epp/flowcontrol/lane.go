@@ -1,6 +1,7 @@
 package flowcontrol
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -16,15 +17,24 @@ type Lane struct {
 	requests int
 }
 
+// sameSubset reports whether two subsets are the same; nil, which is all, is not the empty one.
+func sameSubset(a, b []string) bool { return (a == nil) == (b == nil) && slices.Equal(a, b) }
+
+// keepSubset is a subset that stays as it is when the request's memory is used again.
+func keepSubset(subset []string) []string {
+	if subset == nil {
+		return nil
+	}
+	return append(make([]string, 0, len(subset)), subset...)
+}
+
 // lane finds the lane of a subset, or makes it.
 func (q *Queue) lane(subset []string) *Lane {
-	if len(q.lanes) >= maxLanes {
-		subset = nil
+	if l := q.findLane(subset); l != nil {
+		return l
 	}
-	for _, l := range q.lanes {
-		if (l.Subset == nil) == (subset == nil) && slices.Equal(l.Subset, subset) {
-			return l
-		}
+	if len(q.lanes) >= maxLanes && subset != nil {
+		return q.lane(nil)
 	}
 	var l *Lane
 	if n := len(q.spare); n > 0 {
@@ -33,24 +43,30 @@ func (q *Queue) lane(subset []string) *Lane {
 	} else {
 		l = new(Lane)
 	}
-	l.Subset = subset
+	l.Subset = keepSubset(subset)
 	l.sum.of = nil
 	q.lanes = append(q.lanes, l)
 	return l
 }
 
+// findLane finds the lane of a subset, nil where there is none.
+func (q *Queue) findLane(subset []string) *Lane {
+	for _, l := range q.lanes {
+		if sameSubset(l.Subset, subset) {
+			return l
+		}
+	}
+	return nil
+}
+
 // band finds the lane's band of a class, or makes it.
 func (l *Lane) band(q *Queue, c *class) *band {
-	i, found := slices.BinarySearchFunc(l.bands, c.Priority, func(b *band, p int) int { return p - b.class.Priority })
-	if found && l.bands[i].class == c {
+	i, found := slices.BinarySearchFunc(l.bands, c.Priority, func(b *band, p int) int { return cmp.Compare(p, b.class.Priority) })
+	if found {
 		return l.bands[i]
 	}
 	b := newBand(q, l, c)
-	if found { // the class went when it was idle, and came back
-		l.bands[i] = b
-	} else {
-		l.bands = slices.Insert(l.bands, i, b)
-	}
+	l.bands = slices.Insert(l.bands, i, b)
 	return b
 }
 

@@ -1,10 +1,12 @@
 package flowcontrol
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -117,6 +119,10 @@ func (q *Queue) Programs(now time.Time) iter.Seq[ProgramView] {
 	}
 }
 
+// leastService is the tokens below which a program counts as not served. Numbers that
+// are much smaller could no longer be divided by.
+const leastService = 1e-9
+
 // maxEpoch is the exponent at which the epoch moves, far below what a float64
 // holds.
 const maxEpoch = 200
@@ -130,7 +136,9 @@ func (p *programs) served(now time.Time, id string, tokens float64) {
 	if exponent > maxEpoch {
 		scale := math.Exp2(-exponent)
 		for _, o := range p.known {
-			o.service *= scale
+			if o.service *= scale; o.service < leastService {
+				o.service = 0
+			}
 		}
 		p.epoch, exponent = now, 0
 	}
@@ -155,11 +163,34 @@ func (p *programs) get(now time.Time, id string) *program {
 		}
 	}
 	if len(p.known) >= maxPrograms {
+		p.forgetLeast()
+	}
+	if len(p.known) >= maxPrograms {
 		return nil
 	}
 	g := &program{last: now}
 	p.known[strings.Clone(id)] = g
 	return g
+}
+
+// forgetLeast forgets half of the programs that nothing waits for, those that were served
+// least: it makes the least difference, and names that a client makes up keep nobody
+// else's from being counted.
+func (p *programs) forgetLeast() {
+	type served struct {
+		id      string
+		service float64
+	}
+	all := make([]served, 0, len(p.known))
+	for id, g := range p.known {
+		if g.waiting == 0 {
+			all = append(all, served{id, g.service})
+		}
+	}
+	slices.SortFunc(all, func(a, b served) int { return cmp.Compare(a.service, b.service) })
+	for _, s := range all[:(len(all)+1)/2] {
+		delete(p.known, s.id)
+	}
 }
 
 // leastServed prefers the flow that was served least.

@@ -12,13 +12,9 @@ type Valve interface {
 	Saturation(l *Lane) float64
 }
 
-// maxLanes bounds the lanes of a queue. Requests beyond it wait in the lane of all
-// endpoints.
+// maxLanes bounds the lanes of a queue, besides the one of all endpoints. There wait the
+// requests for which there is no other.
 const maxLanes = 64
-
-// bandIdle is how long a band that the configuration does not list counts as
-// active, for usage limits, after its last request.
-const bandIdle = 10 * time.Minute
 
 // Queue holds requests. It is not safe for concurrent use.
 type Queue struct {
@@ -31,6 +27,7 @@ type Queue struct {
 	classes  []*class // by priority, highest first
 	ranks    []int    // their priorities
 	ceilings []float64
+	idle     time.Time // when a class may have become idle; zero while none can
 	due      heap
 	epoch    time.Time // of all times that are kept as numbers
 	probe    Lane
@@ -43,16 +40,6 @@ type Queue struct {
 	flows     []*flow // spare
 	programs  map[Programs]*programs
 	displaced func(*Waiter)
-}
-
-// class is what all bands of one priority have in common.
-type class struct {
-	Band
-	rank     int
-	listed   bool // in the configuration
-	requests int
-	bytes    int64
-	last     time.Time
 }
 
 // NewQueue returns an empty queue. prefill is for bands whose order is [Cheapest],
@@ -68,29 +55,6 @@ func NewQueue(c *Config, prefill *Prefill, displaced func(*Waiter)) *Queue {
 	}
 	q.class(time.Time{}, 0).listed = true
 	return q
-}
-
-// class finds the class of a priority, or makes it.
-func (q *Queue) class(now time.Time, priority int) *class {
-	i, found := slices.BinarySearchFunc(q.classes, priority, func(c *class, p int) int { return p - c.Priority })
-	if found {
-		q.classes[i].last = now
-		return q.classes[i]
-	}
-	// A class is made seldom; that is when those that are no longer used may go.
-	q.classes = slices.DeleteFunc(q.classes, func(c *class) bool {
-		return !c.listed && c.requests == 0 && now.Sub(c.last) > bandIdle
-	})
-	i, _ = slices.BinarySearchFunc(q.classes, priority, func(c *class, p int) int { return p - c.Priority })
-	c := &class{Band: q.c.band(priority), last: now}
-	q.classes = slices.Insert(q.classes, i, c)
-	q.ranks = q.ranks[:0]
-	for rank, c := range q.classes {
-		c.rank = rank
-		q.ranks = append(q.ranks, c.Priority)
-	}
-	q.ceilings = make([]float64, len(q.classes))
-	return c
 }
 
 // open reports whether a band of class c may be served at a saturation.
@@ -117,15 +81,13 @@ func (q *Queue) Free(now time.Time, priority int, subset []string, v Valve) bool
 		return false
 	}
 	c := q.class(now, priority)
-	if subset != nil {
-		q.probe.sum.of = nil
+	if !sameSubset(subset, q.probe.Subset) {
+		q.probe = Lane{Subset: keepSubset(subset), sum: laneSum{only: q.probe.sum.only}}
 	}
-	q.probe.Subset = subset
 	return q.open(c, v.Saturation(&q.probe))
 }
 
-// Push adds a request that waits for the endpoints of subset, nil for all, which
-// must not change while it waits. It returns RejectedCapacity or
+// Push adds a request that waits for the endpoints of subset, nil for all. It returns RejectedCapacity or
 // RejectedNoEndpoints, and does not add the request, when there is no room, and
 // Dispatched otherwise.
 func (q *Queue) Push(now time.Time, w *Waiter, subset []string) Outcome {
@@ -221,6 +183,7 @@ func (q *Queue) victim(w *Waiter) *Waiter {
 // whose oldest request came first. A band that is shut holds up the lower ones of
 // its lane.
 func (q *Queue) Pop(now time.Time, v Valve) *Waiter {
+	q.dropIdle(now)
 	var best *band
 	for _, l := range q.lanes {
 		b := l.first()

@@ -29,6 +29,21 @@ type poolEntry struct {
 	endpoints []*endpoint       // in the order of their IDs
 	loads     []*scheduler.Load // of the endpoints, for unseen
 	unseen    scheduler.Unseen
+	// sent and prompts count what others were heard to send here, in tokens and requests.
+	sent, prompts int64
+}
+
+// What a replica can have sent to an endpoint between two frames: a lie counts for no more.
+const (
+	maxSentAtOnce    = 1 << 24
+	maxPromptsAtOnce = 1 << 16
+)
+
+// count adds what a replica has sent to an endpoint since it was heard of before. What it
+// did until it was heard of for the first time says nothing of what it does now.
+func (p *poolEntry) count(before, w *scheduler.Work) {
+	p.sent += max(0, min(w.Sent-before.Sent, maxSentAtOnce))
+	p.prompts += max(0, min(w.Prompts-before.Prompts, maxPromptsAtOnce))
 }
 
 // directory finds endpoints by what replicas call them, and by their Load.
@@ -66,7 +81,7 @@ func (d *directory) refresh(p Picker) (gone []*endpoint) {
 	p.EachPool(func(name string, snap *scheduler.Snapshot, index *prefix.Index) bool {
 		e := &poolEntry{members: snap.Endpoints, index: index}
 		if was := old.pools[name]; was != nil {
-			e.unseen = was.unseen
+			e.unseen, e.sent, e.prompts = was.unseen, was.sent, was.prompts
 		}
 		d.pools[name] = e
 		for i := range snap.Endpoints {

@@ -32,6 +32,7 @@ type link struct {
 
 	mu      sync.Mutex
 	up      bool
+	cut     context.CancelCauseFunc // ends the stream; nil while there is none
 	frames  []outgoing
 	bytes   int
 	waiting []unacknowledged // in order of sequence numbers as sent
@@ -115,14 +116,14 @@ func (r *Replicas) keep(ctx context.Context, l *link) {
 
 // send connects and sends until that fails.
 func (r *Replicas) send(ctx context.Context, l *link) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	c, err := r.dial(l.address)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = c.Close() }()
-	slow := time.AfterFunc(openTimeout, cancel)
+	slow := time.AfterFunc(openTimeout, func() { cancel(context.DeadlineExceeded) })
 	ss, err := r.open(ctx, c)
 	if !slow.Stop() && err == nil {
 		err = context.DeadlineExceeded
@@ -130,24 +131,35 @@ func (r *Replicas) send(ctx context.Context, l *link) error {
 	if err != nil {
 		return err
 	}
-	l.start()
+	l.start(cancel)
 	l.queue(r.o.Now(), r.fullFrame())
 	ended := make(chan error, 1)
 	go func() { ended <- r.hear(ss, l) }()
 	for {
 		select {
 		case err := <-ended:
-			return err
+			return because(ctx, err)
 		case <-l.ready:
 		}
 		for f, ok := l.next(); ok; f, ok = l.next() {
 			if err := ss.SendMsg(&f.bytes); err != nil {
-				cancel()
-				return <-ended // says why
+				cancel(nil)
+				return because(ctx, <-ended) // says why
 			}
 			r.metrics.sent.Add(float64(f.events))
 		}
 	}
+}
+
+// errDeaf says that a replica acknowledges nothing.
+var errDeaf = errors.New("nothing that it is told is acknowledged")
+
+// because is why a stream ended, which says err when nobody here ended it.
+func because(ctx context.Context, err error) error {
+	if errors.Is(context.Cause(ctx), errDeaf) {
+		return errDeaf
+	}
+	return err
 }
 
 // hear takes in acknowledgements until the stream ends.
@@ -165,18 +177,18 @@ func (r *Replicas) hear(ss grpc.ClientStream, l *link) error {
 	}
 }
 
-// start begins to take frames.
-func (l *link) start() {
+// start begins to take frames of a stream that cut ends.
+func (l *link) start(cut context.CancelCauseFunc) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.up = true
+	l.up, l.cut = true, cut
 }
 
 // clear gives up what has not been sent.
 func (l *link) clear() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.up, l.frames, l.waiting, l.bytes, l.lag = false, nil, nil, 0, 0
+	l.up, l.cut, l.frames, l.waiting, l.bytes, l.lag = false, nil, nil, nil, 0, 0
 }
 
 // queue adds a frame, and drops the oldest ones where there are too many. A link that
@@ -243,11 +255,26 @@ func (l *link) lagAt(now time.Time) time.Duration {
 	return l.lag
 }
 
-// lagLocked is the longest lag of all links.
-func (r *Replicas) lagLocked() (lag time.Duration) {
-	now := r.o.Now()
+// lagLocked is the longest lag of all links. A replica that has acknowledged nothing for as
+// long as silence is forgiven is connected to anew: it is gone, and how long that is says
+// nothing of when the others hear.
+func (r *Replicas) lagLocked(now time.Time) (lag time.Duration) {
 	for _, l := range r.links {
-		lag = max(lag, l.lagAt(now))
+		late := l.lagAt(now)
+		if late > r.o.Silence {
+			l.end(errDeaf)
+			continue
+		}
+		lag = max(lag, late)
 	}
 	return lag
+}
+
+// end ends the stream, if there is one.
+func (l *link) end(why error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cut != nil {
+		l.cut(why)
+	}
 }

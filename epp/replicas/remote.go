@@ -162,6 +162,10 @@ func (r *Replicas) applyWorkLocked(now time.Time, m *remote, f *frame) (lowered 
 			continue
 		}
 		s.sequence = f.sequence
+		if s.Load() == e.load {
+			before := s.Work()
+			e.pool.count(&before, &w.Work)
+		}
 		if s.Set(now, e.load, w.heard(now)) {
 			lowered = append(lowered, e.load)
 		}
@@ -194,18 +198,11 @@ func (r *Replicas) estimateLocked(now time.Time, lag time.Duration) {
 	slices.Sort(ids)
 	own := slices.Index(ids, r.o.ID)
 	for _, p := range r.directory.pools {
-		var sent, prompts int64
 		p.loads = p.loads[:0]
 		for _, e := range p.endpoints {
 			p.loads = append(p.loads, e.load)
-			for _, m := range r.remotes {
-				if s := m.shares[e.key]; s != nil {
-					w := s.Work()
-					sent, prompts = sent+w.Sent, prompts+w.Prompts
-				}
-			}
 		}
-		p.unseen.Observe(now, sent, prompts)
+		p.unseen.Observe(now, p.sent, p.prompts)
 		p.unseen.Reserve(p.loads, own, len(ids), lag+r.o.Interval)
 	}
 }

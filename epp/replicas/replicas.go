@@ -245,7 +245,7 @@ func (r *Replicas) flush(full bool) (busy bool) {
 	}
 	frames, busy := r.framesLocked(full)
 	lowered := r.expireLocked(now)
-	lag := r.lagLocked()
+	lag := r.lagLocked(now)
 	if now.Sub(r.estimated) >= estimateEvery {
 		r.estimated = now
 		r.estimateLocked(now, lag)

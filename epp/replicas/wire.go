@@ -43,6 +43,10 @@ const (
 	// one prompt, except for a full frame of a very large fleet.
 	maxFrame    = 8 << 20
 	targetFrame = 256 << 10
+	// maxWorks and maxPrompts bound what a frame has, which may take some ten times the
+	// memory that it takes on the wire.
+	maxWorks   = 1 << 16
+	maxPrompts = 1 << 16
 	// maxBlocks bounds the blocks of one prompt; the start of a longer one is told.
 	maxBlocks = 4096
 	maxID     = 253
@@ -208,11 +212,15 @@ func decodeFrame(data []byte) (*frame, error) {
 			f.full = v != 0
 		case frameWork:
 			var w work
-			w, err = decodeWork(m)
+			if w, err = decodeWork(m); len(f.work) == maxWorks {
+				return fmt.Errorf("%w: the totals of more than %d endpoints", errWire, maxWorks)
+			}
 			f.work = append(f.work, w)
 		case framePrompt:
 			var p prompt
-			p, err = decodePrompt(m)
+			if p, err = decodePrompt(m); len(f.prompts) == maxPrompts {
+				return fmt.Errorf("%w: more than %d prompts", errWire, maxPrompts)
+			}
 			f.prompts = append(f.prompts, p)
 		}
 		return err

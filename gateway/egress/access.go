@@ -31,12 +31,32 @@ func access(c *airoute.Config, req *extproc.Request) (scope, identity string, er
 	if err != nil {
 		return "", "", &extproc.Rejection{Status: 403, Code: "client_certificate_required", Message: err.Error()}
 	}
-	if !policy.Allows(identity, req.Body.Model) {
-		what := "requests without a model"
-		if req.Body.Model != "" {
-			what = fmt.Sprintf("the model %q", clip(req.Body.Model))
+	if err := allows(policy, identity, req.Body.Model); err != nil {
+		return "", "", err
+	}
+	for _, name := range [...]string{extproc.ModelRewriteHeader, extproc.ModelRewriteHeaderLegacy} {
+		// A picker may send the request for this model instead, and of several values not
+		// all pickers take the same.
+		for model := range req.Values(name) {
+			if model == "" {
+				continue
+			}
+			if err := allows(policy, identity, model); err != nil {
+				return "", "", err
+			}
 		}
-		return "", "", &extproc.Rejection{Status: 403, Code: "model_not_allowed", Message: fmt.Sprintf("%s may not call %s here", identity, what)}
 	}
 	return scope, identity, nil
+}
+
+// allows refuses a model that an identity may not call, "" for a request without one.
+func allows(policy *accesspolicy.Policy, identity, model string) error {
+	if policy.Allows(identity, model) {
+		return nil
+	}
+	what := "requests without a model"
+	if model != "" {
+		what = fmt.Sprintf("the model %q", clip(model))
+	}
+	return &extproc.Rejection{Status: 403, Code: "model_not_allowed", Message: fmt.Sprintf("%s may not call %s here", identity, what)}
 }

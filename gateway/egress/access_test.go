@@ -89,6 +89,33 @@ func TestAccess(t *testing.T) {
 	}
 }
 
+// TestAccessToRenamed: who may call a model may not have a picker send the request for
+// another one.
+func TestAccessToRenamed(t *testing.T) {
+	at := accesspolicy.Target{Gateway: types.NamespacedName{Namespace: "ns", Name: "gw"}, Section: "https"}
+	for _, name := range []string{"x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite"} {
+		for target, allowed := range map[string]bool{"m": true, "": true, "only-a": false, "m only-a": false} {
+			p := &picker{}
+			r := &Router{Next: p}
+			r.SetRules(behindPolicy())
+			sent := headers(accesspolicy.Header, "URI=spiffe://d/red/agent")
+			for value := range strings.SplitSeq(target, " ") {
+				sent = append(sent, extproc.Header{Name: name, Value: value})
+			}
+			q := extproc.NewRequest(sent, nil)
+			q.Pool, q.Path, q.Body.Model = accesspolicy.Mark("routes:ns/a", at, true), "/v1/chat/completions", "m"
+			_, err := r.Pick(t.Context(), q)
+			var no *extproc.Rejection
+			switch {
+			case allowed && (err != nil || len(p.asked) != 1):
+				t.Errorf("%s: %q is refused: %v", name, target, err)
+			case !allowed && (!errors.As(err, &no) || no.Code != "model_not_allowed" || len(p.asked) > 0):
+				t.Errorf("%s: %q is called for %q: %v", name, target, "m", err)
+			}
+		}
+	}
+}
+
 // TestIdentityIsCounted: limits for each SPIFFE ID count the one that was proven.
 func TestIdentityIsCounted(t *testing.T) {
 	at := accesspolicy.Target{Gateway: types.NamespacedName{Namespace: "ns", Name: "gw"}, Section: "https"}
