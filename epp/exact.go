@@ -32,10 +32,12 @@ func (r *request) findKeys(ctx context.Context, req *extproc.Request) {
 		return
 	}
 	req.WithBody(func(body []byte) {
+		p := kvcache.Prompt{Path: req.Path, Model: r.sched.Model, Authorization: req.Header(headerAuthorization), Body: body}
+		if req.Body.GRPC && !fromMessage(&p) {
+			return
+		}
 		start := r.picker.elapsed()
-		f, ok := c.Find(ctx, kvcache.Prompt{
-			Path: req.Path, Model: r.sched.Model, Authorization: req.Header(headerAuthorization), Body: body,
-		}, r.keys[:0])
+		f, ok := c.Find(ctx, p, r.keys[:0])
 		r.picker.o.Metrics.Tokenized(r.picker.elapsed() - start)
 		if !ok {
 			return

@@ -16,7 +16,7 @@ const maxModelName = 1024
 // here on the request is one for that model.
 func (r *request) rewrite(req *extproc.Request) {
 	asked := req.Body.Model
-	if asked == "" || req.Body.Form {
+	if asked == "" || req.Body.Form || req.Body.GRPC {
 		return // there is no name in the body, or not as JSON
 	}
 	p := r.picker

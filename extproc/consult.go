@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"google.golang.org/grpc/mem"
+
+	"github.com/fairway-ai/fairway/extproc/scan"
 )
 
 // Head is the request's head as a picker of somebody else is to see it; End is for the
@@ -130,11 +132,20 @@ var errModelStays = errors.New("the picker replaces the model's name, which take
 type modelPlace struct {
 	start, end int64
 	form       bool
+	// fixed says that there is one, where it cannot be replaced.
+	fixed bool
+}
+
+func placeOfModel(r *scan.Result) modelPlace {
+	return modelPlace{r.ModelStart, r.ModelEnd, r.Form, r.GRPC && r.Model != ""}
 }
 
 // changeOf is what a pick changes beyond headers and metadata, nil for nothing.
 func (st *stream) changeOf(p *Pick, at modelPlace) (*Change, error) {
 	c := p.Change
+	if p.Model != "" && at.fixed {
+		return c, ModelInMessage()
+	}
 	if p.Model == "" || at.start == at.end || c != nil && (c.BodyChanged || c.Immediate != nil) {
 		return c, nil
 	}

@@ -22,7 +22,9 @@
 //     goes in the headers' answer, and a body passes unread.
 //
 // A pick is given as a header and as dynamic metadata, with clear_route_cache.
-// Rejections are immediate responses in the schema of the API that was called.
+// Rejections are immediate responses in the schema of the API that was called, and to
+// gRPC requests with a gRPC status. The calls that package scan knows are read as the
+// HTTP APIs are; a response's grpc-status is its outcome.
 // In the response phase, bodies may be STREAMED, FULL_DUPLEX_STREAMED, BUFFERED or
 // NONE. Messages in observability mode are read and left alone.
 //
@@ -43,7 +45,7 @@
 // Package scan reads the request body, package observe the response body; both
 // touch every byte once, in place.
 //
-// The package knows HTTP, JSON and the wire format. It must never know a pod, a
+// The package knows HTTP, JSON, the wire format and some messages of gRPC. It must never know a pod, a
 // provider or a scheduling policy, and it never changes a body byte that a foreign
 // picker did not, but for the model's name where a Picker asks for that. Callers:
 // package epp, which implements Picker, and gateway/egress, which puts rules before it.

@@ -119,6 +119,8 @@ type mutation struct {
 	clearRouteCache bool
 	// skipResponseBody asks by mode_override for no response body.
 	skipResponseBody bool
+	// wantTrailers asks by mode_override for the response's trailers, beside its body.
+	wantTrailers bool
 }
 
 // common encodes the answer to a headers or body message: a HeadersResponse or
@@ -154,9 +156,15 @@ func (e *encoder) tail(m *mutation) {
 		e.b = append(e.b, m.metadata...) // its fields are this message's
 		e.close(metadata)
 	}
-	if m.skipResponseBody {
+	switch {
+	case m.skipResponseBody:
 		// A ProcessingMode of zeros: header modes DEFAULT, body modes NONE.
 		e.close(e.open(9))
+	case m.wantTrailers:
+		mode := e.open(9)
+		e.uint(4, uint64(modeStreamed)) // response_body_mode
+		e.uint(6, 1)                    // response_trailer_mode SEND
+		e.close(mode)
 	}
 }
 
@@ -234,8 +242,8 @@ func (e *encoder) messageTimeout(d time.Duration) {
 	e.close(timeout)
 }
 
-// immediate encodes an ImmediateResponse.
-func (e *encoder) immediate(status int, headers []Header, body []byte, details string) {
+// immediate encodes an ImmediateResponse, with a gRPC status unless it is noGRPCStatus.
+func (e *encoder) immediate(status int, headers []Header, body []byte, grpc int, details string) {
 	response := e.open(7)
 	code := e.open(1)
 	e.uint(1, uint64(status))
@@ -244,6 +252,11 @@ func (e *encoder) immediate(status int, headers []Header, body []byte, details s
 	e.tag(3, wireBytes)
 	e.varint(uint64(len(body)))
 	e.b = append(e.b, body...)
+	if grpc != noGRPCStatus {
+		s := e.open(4)
+		e.uint(1, uint64(grpc))
+		e.close(s)
+	}
 	e.string(5, details)
 	e.close(response)
 }

@@ -101,7 +101,7 @@ func TestEncode(t *testing.T) {
 				&resp{OverrideMessageTimeout: durationpb.New(time.Duration(n) * 1001 * time.Millisecond)},
 			},
 			"immediate": {
-				func(e *encoder) { e.immediate(429, []Header{{"a", v}}, []byte(v), "why") },
+				func(e *encoder) { e.immediate(429, []Header{{"a", v}}, []byte(v), noGRPCStatus, "why") },
 				&resp{Response: &extprocv3.ProcessingResponse_ImmediateResponse{ImmediateResponse: &extprocv3.ImmediateResponse{
 					Status:  &typev3.HttpStatus{Code: typev3.StatusCode_TooManyRequests},
 					Headers: &extprocv3.HeaderMutation{SetHeaders: options("a", v)},

@@ -17,11 +17,15 @@ type schema uint8
 const (
 	openAI schema = iota
 	anthropic
+	grpcStatus
 )
 
 // schemaOf tells the schema from the API, or for paths that are none from the
-// header every Anthropic client sends.
-func schemaOf(api scan.API, path string, h *Headers) schema {
+// header every Anthropic client sends. gRPC has its own.
+func schemaOf(api scan.API, grpc bool, path string, h *Headers) schema {
+	if grpc {
+		return grpcStatus
+	}
 	if api.Anthropic() || strings.HasPrefix(path, "/v1/messages/") ||
 		api == scan.Other && h.Get("anthropic-version") != "" {
 		return anthropic
@@ -44,6 +48,7 @@ func errorOf(err error) (f failure, internal bool) {
 	var rejection *Rejection
 	var syntax *scan.SyntaxError
 	var fieldErr *scan.FieldError
+	var wire *scan.WireError
 	var fail *failureError
 	switch {
 	case errors.As(err, &fail):
@@ -58,6 +63,10 @@ func errorOf(err error) (f failure, internal bool) {
 		return failure{status: http.StatusBadRequest, code: "invalid_value", param: fieldErr.Field, message: fieldErr.Error()}, false
 	case errors.As(err, &syntax):
 		return failure{status: http.StatusBadRequest, code: "invalid_json", message: syntax.Error()}, false
+	case errors.As(err, &wire) && wire.Compressed:
+		return failure{status: http.StatusUnsupportedMediaType, code: "unsupported_content_encoding", message: wire.Error()}, false
+	case errors.As(err, &wire):
+		return failure{status: http.StatusBadRequest, code: "invalid_message", message: wire.Error()}, false
 	}
 	return failure{status: http.StatusInternalServerError, code: "internal_error", message: "internal error"}, true
 }
@@ -93,6 +102,9 @@ func encodedBody(encoding string) error {
 
 // body renders the failure in a client's schema.
 func (f *failure) body(s schema, requestID string) []byte {
+	if s == grpcStatus {
+		return []byte(f.message) // Envoy makes it grpc-message
+	}
 	if s == anthropic {
 		return marshal(anthropicError{
 			Type:      "error",

@@ -181,7 +181,8 @@ type BodySkipper interface {
 
 // Outcome is how a picked request ended.
 type Outcome struct {
-	// Status is the response's HTTP status; 0 when no response was seen.
+	// Status is the response's HTTP status; 0 when no response was seen. Of a gRPC
+	// response that failed it is the one that stands for its grpc-status.
 	Status int
 	// Complete is true when the response ended normally. False means that the
 	// client or the model server went away, or the ext_proc stream was lost.
@@ -193,9 +194,10 @@ type Outcome struct {
 	// Processing is how long a streamed response's messages took here, one after the
 	// other; of any other response, the time from its headers to its end.
 	Processing time.Duration
-	// Streamed is true for a server-sent-event response.
+	// Streamed is true for a server-sent-event response, and for one of gRPC messages if
+	// the request asked for a stream.
 	Streamed bool
-	// Chunks counts a streamed response's events that carried tokens.
+	// Chunks counts a streamed response's events or messages that carried tokens.
 	Chunks int64
 	// Interrupted is true when an Interrupt answered the client, with Status.
 	Interrupted bool

@@ -49,6 +49,11 @@ type requestState struct {
 	flow   flow
 	phase  phase
 	api    scan.API
+	// call is the gRPC method, of those that are read; grpc is true for any gRPC request.
+	call scan.Call
+	grpc bool
+	// stream is true when the client asked for a stream.
+	stream bool
 	// held is set once Hold was told to the proxy.
 	held bool
 
@@ -93,8 +98,10 @@ func (st *stream) requestHeaders() error {
 	// A copy: the ID is kept as long as the stream, and the headers are not.
 	q.ID = strings.Clone(q.ID)
 	r.id = q.ID
-	r.api = scan.APIFromPath(q.Path)
-	r.schema = schemaOf(r.api, q.Path, h)
+	if r.api = scan.APIFromPath(q.Path); r.api == scan.Other {
+		r.readCall(q)
+	}
+	r.schema = schemaOf(r.api, r.grpc, q.Path, h)
 	var err error
 	if q.Subset, q.HasSubset, err = st.in.subset(); err != nil {
 		return protocolError("metadata: " + err.Error())
@@ -125,7 +132,11 @@ func (st *stream) requestHeaders() error {
 		return st.reject(tooLarge(st.srv.opts.MaxBodyBytes))
 	}
 	r.scanner = st.srv.scanners.Get().(*scan.Scanner)
-	r.scanner.Reset(r.api)
+	if r.call != scan.NoCall {
+		r.scanner.ResetCall(r.call)
+	} else {
+		r.scanner.Reset(r.api)
+	}
 	if err := r.scanner.ContentType(h.Get("content-type")); err != nil {
 		return st.reject(err)
 	}
@@ -211,7 +222,7 @@ func (st *stream) requestBody() error {
 			return st.reject(err)
 		}
 		// Cut by the proxy, not by the client: what is missing is unknown.
-		body = &scan.Result{API: r.api}
+		body = &scan.Result{API: r.api, GRPC: r.grpc}
 	}
 	return st.pick(body, st.in.endOfStream)
 }
@@ -264,7 +275,8 @@ func (st *stream) pick(body *scan.Result, ended bool) error {
 	}
 	q.BodyBytes = r.bytes
 	p, err := st.callPicker()
-	model := modelPlace{q.Body.ModelStart, q.Body.ModelEnd, q.Body.Form}
+	model := placeOfModel(&q.Body)
+	r.stream = q.Body.Stream
 	// Nothing of the request is used from here on, and the scanner not kept while
 	// the response streams.
 	*q = Request{}

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/mem"
 
 	"github.com/fairway-ai/fairway/extproc/observe"
+	"github.com/fairway-ai/fairway/extproc/scan"
 )
 
 // responseState is a stream's response.
@@ -15,8 +16,9 @@ type responseState struct {
 	seen   bool // headers arrived
 	ended  bool
 	status int
-	// streamed is true for server-sent events.
-	streamed bool
+	// streamed is true for server-sent events, and for messages if a stream of them was
+	// asked for; messages is true for those of a gRPC call that is read.
+	streamed, messages bool
 	// watch follows the body; nil when nobody cares or it is encoded.
 	watch      *observe.Observer
 	sawBody    bool
@@ -53,13 +55,16 @@ func (st *stream) responseHeaders() error {
 		return protocolError("response headers: " + err.Error())
 	}
 	r.status, _ = strconv.Atoi(h.Get(":status"))
+	st.readStatus(h)
 	st.change.reset()
 	watched, err := st.observeHeaders()
 	if err != nil {
 		return err
 	}
 	// Where nobody needs the body, Envoy can be told so only in this arrangement.
-	st.change.skipResponseBody = !watched && st.requestMode == modeBuffered && st.responseMode == modeStreamed && !st.in.endOfStream
+	asks := st.requestMode == modeBuffered && st.responseMode == modeStreamed && !st.in.endOfStream
+	st.change.skipResponseBody = asks && !watched
+	st.change.wantTrailers = asks && r.messages
 	if id := st.request.id; id != "" && h.Get(RequestIDHeader) == "" && settable(Header{RequestIDHeader, id}) {
 		st.change.set = append(st.change.set, Header{RequestIDHeader, id})
 	}
@@ -83,7 +88,12 @@ func (st *stream) observeHeaders() (watched bool, err error) {
 		if err != nil {
 			return false, protocolError("metadata: " + err.Error())
 		}
-		r.streamed = eventStream(h.Get("content-type"))
+		contentType := h.Get("content-type")
+		r.streamed = eventStream(contentType)
+		if st.request.call != scan.NoCall {
+			_, r.messages = scan.IsGRPC(contentType)
+			r.streamed = r.streamed || r.messages && st.request.stream
+		}
 		if reader, ok := o.(HeaderReader); ok {
 			reader.ReadHeaders(h.Get)
 		}
@@ -93,7 +103,11 @@ func (st *stream) observeHeaders() (watched bool, err error) {
 		watched = !r.skipped
 		if enc := h.Get("content-encoding"); watched && (enc == "" || strings.EqualFold(enc, "identity")) {
 			r.watch = st.srv.observers.Get().(*observe.Observer)
-			r.watch.Reset(r.streamed)
+			if r.messages {
+				r.watch.ResetCall(st.request.call, r.streamed)
+			} else {
+				r.watch.Reset(r.streamed)
+			}
 		}
 	}
 	st.setResponse(r.set)
@@ -181,6 +195,13 @@ func (st *stream) responseTrailers() error {
 	}
 	if r.ended {
 		return protocolError("response trailers after the end")
+	}
+	if st.request.grpc {
+		if err := st.in.headers(&st.headers); err != nil {
+			return protocolError("response trailers: " + err.Error())
+		}
+		st.readStatus(&st.headers)
+		st.headers.reset()
 	}
 	e, buf := st.encode()
 	e.trailers(kindResponseTrailers, &mutation{})

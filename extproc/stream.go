@@ -179,7 +179,7 @@ func (st *stream) end(complete bool) {
 	if r.watch != nil {
 		out.Usage, out.Chunks = r.watch.Usage(), r.watch.Chunks()
 		// Many clients leave at the last event and do not wait for the end.
-		out.Complete = complete || r.streamed && r.watch.Done()
+		out.Complete = complete || (r.streamed || r.messages) && r.watch.Done()
 	}
 	o.End(now, out)
 }
@@ -274,14 +274,20 @@ func (st *stream) reject(err error) error {
 	}
 	st.srv.opts.Metrics.Answered(f.status)
 	headers := make([]Header, 0, 2+len(f.headers))
-	headers = append(headers, Header{"content-type", "application/json"}, Header{RequestIDHeader, r.id})
+	headers = append(headers, Header{RequestIDHeader, r.id})
+	code := noGRPCStatus
+	if r.schema == grpcStatus {
+		code = grpcCode(f.status)
+	} else {
+		headers = append(headers, Header{"content-type", "application/json"})
+	}
 	for _, h := range f.headers {
 		if settable(h) {
 			headers = append(headers, h)
 		}
 	}
 	e, buf := st.encode()
-	e.immediate(f.status, headers, f.body(r.schema, r.id), f.details())
+	e.immediate(f.status, headers, f.body(r.schema, r.id), code, f.details())
 	if err := st.send(e, buf); err != nil {
 		return err
 	}

@@ -156,7 +156,7 @@ func TestNotBuilt(t *testing.T) {
 		"latency-scorer", "predicted-latency-producer", "latency-slo-admitter", "slo-headroom-tier-filter",
 		"burst-prefix-cache-producer", "p2p-source-producer", "agent-identity", "request-attribute-reporter", "outlen-bucket",
 		"models-data-source", "models-data-extractor", "models-responder", "k8s-notification-source",
-		"dcgm-data-source", "dcgm-extractor", "redis-syncer", "vllmgrpc-parser", "sglanggrpc-parser", "vertexai-parser",
+		"dcgm-data-source", "dcgm-extractor", "redis-syncer",
 		"header-phase-profile-handler", "multicluster-metrics-data-source", "multicluster-metrics-extractor", "prefix-cache-multicluster-scorer",
 	} {
 		_, _, err := Load([]byte("plugins:\n- type: " + typ + "\n"))

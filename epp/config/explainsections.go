@@ -176,7 +176,10 @@ func (e explainer) requestHandler() *yaml.Node {
 
 // parserTypes are those in use when the file names none.
 func parserTypes() []string {
-	return []string{"openai-parser", "anthropic-parser", "vllmhttp-parser", "sglanghttp-parser", "passthrough-parser"}
+	return []string{
+		"openai-parser", "anthropic-parser", "vllmhttp-parser", "sglanghttp-parser", "passthrough-parser",
+		"vertexai-parser", "vllmgrpc-parser", "sglanggrpc-parser",
+	}
 }
 
 // ref is a reference to a plugin; n is its place in the file.

@@ -7,7 +7,6 @@ import "strings"
 func notBuilt(typ string) (reason string, known bool) {
 	const (
 		predicted = "it asks llm-d's latency prediction servers, which Fairway has no client for; "
-		grpc      = "only requests over HTTP are read; serve the OpenAI API, which every parser here reads"
 		models    = "nothing that schedules reads which models an endpoint serves; remove it, and let a pool, or an AIRoute that GET /v1/models lists, say which models there are"
 		gpu       = "GPU metrics are not read; write core-metrics-extractor, with a metric of the engine under customMetrics"
 		replicas  = "with the flag --replica-port replicas tell each other what is in flight and which prompts are where; remove it"
@@ -38,10 +37,6 @@ func notBuilt(typ string) (reason string, known bool) {
 		"dcgm-data-source":        gpu,
 		"dcgm-extractor":          gpu,
 		"redis-syncer":            replicas,
-
-		"vllmgrpc-parser":   grpc,
-		"sglanggrpc-parser": grpc,
-		"vertexai-parser":   "requests in Vertex AI's schema are not read here; write an AIBackend with the schema GCPVertexAI, or call the server with the OpenAI API",
 	}[typ]
 	return reason, known
 }

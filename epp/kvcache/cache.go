@@ -113,6 +113,9 @@ type Prompt struct {
 	Authorization string
 	// Body is the request's JSON. It is read during the call only.
 	Body []byte
+	// Known are the tokens where the request itself has them, other than in JSON; Path
+	// and Body are not read then.
+	Known *tokens.Tokens
 }
 
 // Found is a prompt's keys.
@@ -129,7 +132,12 @@ func (c *Cache) Find(ctx context.Context, p Prompt, dst []prefix.Block) (f Found
 	if p.Model == "" {
 		p.Model = c.model.name()
 	}
-	t, ok := c.tokens(ctx, p)
+	var t tokens.Tokens
+	if p.Known != nil {
+		t, ok = *p.Known, true
+	} else {
+		t, ok = c.tokens(ctx, p)
+	}
 	if !ok || !t.Exact || t.IDs == nil {
 		return Found{}, false
 	}

@@ -6,11 +6,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/fairway-ai/fairway/epp/tokens"
 	"github.com/fairway-ai/fairway/extproc/scan"
 	"github.com/fairway-ai/fairway/pool/kvevents"
 )
@@ -81,6 +83,21 @@ func TestOnlyModel(t *testing.T) {
 	s.hub.Stored("10.0.0.1:8000", &kvevents.Stored{Model: "m"})
 	if find("") != nameless {
 		t.Error("one of two models is taken")
+	}
+}
+
+// TestKnown: tokens that the caller has give the keys that they give in JSON.
+func TestKnown(t *testing.T) {
+	c := newSet(t, Options{}).Open("ns/a", newFakePool(endpoint("ns/x", "10.0.0.1:8000", 0)))
+	ids := make([]uint32, 40)
+	for i := range ids {
+		ids[i] = 1
+	}
+	known := tokens.Tokens{IDs: ids, Count: len(ids), Exact: true}
+	got, ok := c.Find(context.Background(), Prompt{Path: "/a.B/C", Model: "m", Body: []byte{0}, Known: &known}, nil)
+	want, wanted := c.Find(context.Background(), Prompt{Path: "/generate", Model: "m", Body: []byte(`{"input_ids":[` + strings.Repeat("1,", 39) + `1]}`)}, nil)
+	if !ok || !wanted || got.Tokens != 40 || len(got.Keys) != 2 || !slices.Equal(got.Keys, want.Keys) {
+		t.Errorf("%+v %v, want %+v", got, ok, want)
 	}
 }
 

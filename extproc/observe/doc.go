@@ -16,6 +16,12 @@
 //   - Usage is read from usage, response.usage and message.usage. A later report
 //     overrides the counts it names and leaves the others.
 //
+// The answers to the gRPC calls that package scan knows are messages with the same JSON
+// in them, whole or as server-sent events, or with token ids and counts in fields. There
+// a message carries a token when it has an id, or text that is not empty. What it counts
+// is taken at its end, and the highest count stays; generated tokens are those that the
+// complete answers count, or the ids in all chunks, where that is more.
+//
 // The response itself is not judged: what is not JSON carries nothing.
 //
 // The package must never change or keep a byte of the response, and its memory

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/fairway-ai/fairway/extproc/internal/jsonlex"
+	"github.com/fairway-ai/fairway/extproc/scan"
 )
 
 // Observer follows one response body at a time. Its zero value needs a Reset,
@@ -32,6 +33,8 @@ type Observer struct {
 	nodes   [maxNodes]node // by depth
 	next    node           // of the value that comes next
 	text    [48]byte       // keys, types and numbers
+
+	messages messages // of a gRPC response
 }
 
 // maxDepth is the deepest JSON looked into; what is deeper carries nothing.
@@ -48,6 +51,7 @@ func (o *Observer) Reset(streamed bool) {
 	o.streamed, o.first, o.done = streamed, false, false
 	o.chunks, o.usage = 0, counts{}
 	o.line, o.matched, o.cr = lineStart, 0, false
+	o.messages.call, o.messages.ended = scan.NoCall, false
 	o.begin()
 }
 
@@ -67,7 +71,9 @@ func (o *Observer) Write(chunk []byte) (firstToken bool) {
 		return false
 	}
 	before := o.first
-	if !o.streamed {
+	if o.messages.call != scan.NoCall {
+		o.messages.write(chunk)
+	} else if !o.streamed {
 		o.first = true
 		// An error ends the interest in the body and is kept by the lexer.
 		_ = o.lex.Write(chunk)
@@ -77,28 +83,31 @@ func (o *Observer) Write(chunk []byte) (firstToken bool) {
 	return o.first && !before
 }
 
-// Chunks counts a stream's events that carried tokens.
+// Chunks counts a stream's events, or messages, that carried tokens.
 func (o *Observer) Chunks() int64 { return o.chunks }
 
 // Done is true when a stream said that it was at its end: with [DONE], or an
-// event of type message_stop or response.completed, incomplete or failed.
+// event of type message_stop or response.completed, incomplete or failed. The answer to a
+// gRPC call is done with the message that says so, and without a stream with the first.
 func (o *Observer) Done() bool {
-	return o.done || o.line == lineData && o.matched == len(endMark)
+	return o.done || o.messages.ended || o.line == lineData && o.matched == len(endMark)
 }
 
 // Usage is what the server reported, to be asked for behind the last Write. It
 // is known only from an event, or a body, that was read to its end.
 func (o *Observer) Usage() Usage {
 	o.settle()
+	o.messages.count()
 	return o.usage.usage()
 }
 
-// SoFar is what the server has reported in lines that are complete; of a body that is
+// SoFar is what the server has reported in lines, or messages, that are complete; of a body that is
 // not streamed, in the whole of it. It may be asked for between Writes.
 func (o *Observer) SoFar() Usage {
 	if !o.streamed {
 		o.settle()
 	}
+	o.messages.count()
 	return o.usage.usage()
 }
 

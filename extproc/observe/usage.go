@@ -24,6 +24,16 @@ func (c *counts) set(n node, text []byte) {
 	}
 }
 
+// put sets a count to v.
+func (c *counts) put(n node, v uint64) { c[n-nodePrompt] = int64(min(v, maxCount)) + 1 }
+
+// raise takes over the counts of a later report that are higher.
+func (c *counts) raise(later *counts) {
+	for i, v := range later {
+		c[i] = max(c[i], v)
+	}
+}
+
 func (c *counts) merge(later *counts) {
 	for i, v := range later {
 		if v > 0 {

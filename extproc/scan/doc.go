@@ -54,6 +54,16 @@
 // nothing else is kept. One that readers could take for two different requests is
 // refused; see package forms.
 //
+// # gRPC
+//
+// The requests of some gRPC calls are read as well; see [Call]. Of those that hold JSON,
+// it is as if it had come over HTTP, but that the model's name has no place in the body.
+// Of the others, token ids and text are the main field, as Generate and Completions have
+// them. Of a field that is there twice the last one counts, and of repeated ones all, as
+// protobuf has it; so they may come in any order. An item that is not text is the digest
+// of its hash, address or bytes, and part of the block that its place in the token ids
+// begins in.
+//
 // # Images, audio, documents
 //
 // Such a part counts as [TokensPerImage] tokens and not by its length, and is

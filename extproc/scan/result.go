@@ -56,13 +56,17 @@ type Result struct {
 	ModelStart, ModelEnd int64
 	// Form says that the body is multipart/form-data.
 	Form bool
+	// GRPC says that the body is a gRPC message, in which the model's name cannot be
+	// replaced: ModelStart and ModelEnd are 0.
+	GRPC bool
 	// Stream is true when the client asked for server-sent events.
 	Stream bool
 	// MaxTokens is the client's bound on output tokens, 0 when there is none.
 	MaxTokens int64
 	// User is OpenAI's user, or Anthropic's metadata.user_id.
 	User string
-	// CacheSalt is vLLM's cache_salt.
+	// CacheSalt is vLLM's cache_salt, or the LoRA adapter that a request to SGLang's gRPC
+	// server names.
 	CacheSalt string
 	// PromptBytes is the length of the prompt's decoded text, keys included.
 	// Images and other binary parts count in Images instead. A token id counts as

@@ -40,6 +40,8 @@ type Scanner struct {
 
 	form   forms.Reader
 	isForm bool
+
+	message message // of a gRPC request
 }
 
 // field is a top-level field of a body.
@@ -90,9 +92,15 @@ func New(opts Options) *Scanner {
 // Reset prepares for a body sent to api. What the last Finish returned is
 // invalid from here on.
 func (s *Scanner) Reset(api API) {
-	s.lex.Reset()
 	s.api = api
 	s.res = Result{API: api, Blocks: s.res.Blocks[:0], Media: s.res.Media[:0]}
+	s.isForm, s.message.call = false, NoCall
+	s.resetJSON()
+}
+
+// resetJSON forgets what was read of the body.
+func (s *Scanner) resetJSON() {
+	s.lex.Reset()
 	s.field, s.sub, s.sink, s.key = fieldNone, false, sinkNone, keyNone
 	s.model.reset()
 	s.user.reset()
@@ -102,12 +110,11 @@ func (s *Scanner) Reset(api API) {
 	s.tools.reset()
 	s.system.reset()
 	s.main.reset()
-	s.isForm = false
 }
 
 // Write scans the body's next bytes and keeps no reference to them. An error is
-// a *SyntaxError, of a form a *FieldError, and final. Bodies of an API that is Other
-// are not looked at.
+// a *SyntaxError, of a form a *FieldError, of a gRPC message a *WireError, and final.
+// Bodies of an API that is Other are not looked at.
 func (s *Scanner) Write(chunk []byte) error {
 	if s.api == Other {
 		return nil
@@ -115,11 +122,14 @@ func (s *Scanner) Write(chunk []byte) error {
 	if s.isForm {
 		return formError(s.form.Write(chunk))
 	}
+	if s.message.call != NoCall {
+		return s.message.wire.Write(chunk)
+	}
 	return s.lex.Write(chunk)
 }
 
 // Finish ends the body. The result belongs to the scanner and is valid until
-// Reset. An error is a *SyntaxError or a *FieldError.
+// Reset. An error is a *SyntaxError, a *FieldError or a *WireError.
 func (s *Scanner) Finish() (*Result, error) {
 	if s.api == Other {
 		return &s.res, nil
@@ -127,6 +137,13 @@ func (s *Scanner) Finish() (*Result, error) {
 	if s.isForm {
 		return s.finishForm()
 	}
+	if s.message.call != NoCall {
+		return s.message.finish()
+	}
+	return s.finishJSON()
+}
+
+func (s *Scanner) finishJSON() (*Result, error) {
 	if err := s.lex.Finish(); err != nil {
 		return nil, err
 	}

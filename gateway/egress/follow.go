@@ -177,6 +177,9 @@ func reasonOf(err error) string {
 func (w *walk) ask(t airoute.Target, more bool) (extproc.Pick, error) {
 	w.goes(name(t))
 	model := w.model(t)
+	if model != "" && w.req.Body.GRPC {
+		return extproc.Pick{}, extproc.ModelInMessage()
+	}
 	if f := w.router.Foreign; f != nil {
 		if x := f.Consult(w.ctx, t.Pool); x != nil {
 			return w.consult(x, t, model, more)
