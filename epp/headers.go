@@ -83,9 +83,15 @@ func firstTokenBy(req *extproc.Request, received time.Time) time.Time {
 	return received.Add(time.Duration(min(ms, maxTTFT.Milliseconds())) * time.Millisecond)
 }
 
-// fairnessID is the flow a request belongs to.
-func fairnessID(req *extproc.Request) string {
+// fairnessID is the flow a request belongs to: the one that it names, else its session's,
+// in the first of these headers that says one.
+func fairnessID(req *extproc.Request, sessions []string) string {
 	for _, name := range [...]string{headerFairness, headerFairnessLegacy} {
+		if v := req.Header(name); v != "" && len(v) <= maxFairnessID {
+			return v
+		}
+	}
+	for _, name := range sessions {
 		if v := req.Header(name); v != "" && len(v) <= maxFairnessID {
 			return v
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/fairway-ai/fairway/epp/kvcache"
+	"github.com/fairway-ai/fairway/epp/models"
 	"github.com/fairway-ai/fairway/pool"
 	"github.com/fairway-ai/fairway/scheduler"
 )
@@ -13,6 +14,7 @@ import (
 type ownedPool struct {
 	pool    *pool.Pool
 	cache   *kvcache.Cache // nil without PoolSetOptions.KVCache
+	lists   *models.Lists  // nil without PoolSetOptions.Models
 	policy  scheduler.Policy
 	created time.Time
 	models  []string
@@ -31,12 +33,15 @@ func (s *PoolSet) newPool(name string, specs []pool.Spec) *ownedPool {
 	if s.o.KVCache != nil {
 		o.cache = s.o.KVCache.Open(name, o.pool)
 	}
+	if s.o.Models != nil {
+		o.lists = s.o.Models.Open(name, o.pool)
+	}
 	return o
 }
 
 // as is the pool as the picker wants it.
-func (o *ownedPool) as(name string, models []string) Pool {
-	p := Pool{Name: name, Endpoints: o.pool, Models: models, Policy: o.policy}
+func (o *ownedPool) as(name string, names []string) Pool {
+	p := Pool{Name: name, Endpoints: o.pool, Models: names, Policy: o.policy, Lists: o.lists}
 	if o.cache != nil {
 		p.Cache = o.cache
 	}
@@ -47,5 +52,8 @@ func (o *ownedPool) as(name string, models []string) Pool {
 func (o *ownedPool) forget() {
 	if o.cache != nil {
 		o.cache.Close()
+	}
+	if o.lists != nil {
+		o.lists.Close()
 	}
 }

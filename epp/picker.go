@@ -12,6 +12,7 @@ import (
 	"github.com/fairway-ai/fairway/epp/explain"
 	"github.com/fairway-ai/fairway/epp/flowcontrol"
 	"github.com/fairway-ai/fairway/epp/metrics"
+	"github.com/fairway-ai/fairway/epp/report"
 	"github.com/fairway-ai/fairway/epp/tracing"
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/scheduler"
@@ -70,6 +71,13 @@ type Options struct {
 	MarkResponses bool
 	// PoolHeader sets x-fairway-pool on requests whose pool was chosen here.
 	PoolHeader bool
+	// SessionHeaders are the request headers, in lower case, of which the first that says
+	// something is the flow of a request that names none. Without any, all such requests
+	// share a flow.
+	SessionHeaders []string
+	// Report computes numbers from what responses use, told as dynamic metadata; nil
+	// tells none.
+	Report *report.Reporter
 	// ServedHeader sets x-conformance-test-served-endpoint on responses: what the
 	// gateway says served the request.
 	ServedHeader bool
@@ -191,7 +199,7 @@ func (p *Picker) SetPools(pools []Pool) error {
 			all = append(all, r)
 			continue
 		}
-		r := &route{name: c.Name, models: c.Models, onlyNamed: c.Named, policy: c.Policy, index: c.Endpoints.Index(), cache: c.Cache}
+		r := &route{name: c.Name, models: c.Models, onlyNamed: c.Named, policy: c.Policy, index: c.Endpoints.Index(), cache: c.Cache, lists: c.Lists}
 		policy := c.Policy
 		if policy == nil {
 			policy = scheduler.Priced{Alternatives: p.o.MaxDestinations}
@@ -266,6 +274,9 @@ func (p *Picker) Dismiss() {
 
 // Pick implements extproc.Picker.
 func (p *Picker) Pick(ctx context.Context, req *extproc.Request) (extproc.Pick, error) {
+	if lists := p.listing(req); lists != nil {
+		return listed(req, lists)
+	}
 	r := p.requests.Get().(*request)
 	r.begin(req)
 	done := false

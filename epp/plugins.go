@@ -41,5 +41,9 @@ func (r *request) sheds(s *flowcontrol.Shedder) bool {
 // newScheduler makes a route's scheduler, which is timed.
 func (p *Picker) newScheduler(r *route, policy scheduler.Policy) *scheduler.Scheduler {
 	r.plugins = p.o.Metrics.PluginTimes(scheduler.Parts(policy), p.elapsed)
-	return scheduler.New(policy, r.index, scheduler.WithHoldings(r.cache), scheduler.WithStopwatch(r.plugins))
+	options := []scheduler.Option{scheduler.WithHoldings(r.cache), scheduler.WithStopwatch(r.plugins)}
+	if r.lists != nil {
+		options = append(options, scheduler.WithScreen(r.lists))
+	}
+	return scheduler.New(policy, r.index, options...)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fairway-ai/fairway/epp/flowcontrol"
 	"github.com/fairway-ai/fairway/epp/metrics"
+	"github.com/fairway-ai/fairway/epp/models"
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/scheduler"
 	"github.com/fairway-ai/fairway/scheduler/prefix"
@@ -46,6 +47,9 @@ type Pool struct {
 	Policy scheduler.Policy
 	// Cache knows what the endpoints' KV caches hold; nil where engines do not report it.
 	Cache KVCache
+	// Lists are the models that the endpoints say they serve; nil where they are not
+	// asked, and then GET /v1/models is a request like any other.
+	Lists *models.Lists
 }
 
 // defaultFairnessID is the fairness flow of requests that name none.
@@ -59,6 +63,7 @@ type route struct {
 	index     *prefix.Index
 	plugins   *metrics.PluginTimes
 	cache     KVCache // nil where engines do not report
+	lists     *models.Lists
 	models    []string
 	onlyNamed bool
 	policy    scheduler.Policy // as configured
@@ -71,7 +76,7 @@ type route struct {
 
 // serves tells whether the route is that of c, unchanged.
 func (r *route) serves(c *Pool) bool {
-	if r.state.endpoints != c.Endpoints || r.cache != c.Cache || !slices.Equal(r.models, c.Models) || r.onlyNamed != c.Named {
+	if r.state.endpoints != c.Endpoints || r.cache != c.Cache || r.lists != c.Lists || !slices.Equal(r.models, c.Models) || r.onlyNamed != c.Named {
 		return false
 	}
 	if r.policy == nil || c.Policy == nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/fairway-ai/fairway/epp/kvcache"
+	"github.com/fairway-ai/fairway/epp/models"
 	"github.com/fairway-ai/fairway/pool"
 	"github.com/fairway-ai/fairway/pool/file"
 	"github.com/fairway-ai/fairway/scheduler"
@@ -29,6 +30,9 @@ type PoolSetOptions struct {
 	// KVCache follows what the endpoints' KV caches hold; nil for none. It is the
 	// caller's to run.
 	KVCache *kvcache.Set
+	// Models reads which models the endpoints serve; nil for nobody. It is the caller's
+	// to run.
+	Models *models.Set
 	// Log gets what an operator must know; nil discards it.
 	Log *slog.Logger
 }

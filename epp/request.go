@@ -64,6 +64,7 @@ type request struct {
 	victim *victim
 	// announced is true once the gateway was told to be patient.
 	announced bool
+	reporting reporting
 
 	mu         sync.Mutex // guards what follows
 	flight     scheduler.Flight
@@ -107,7 +108,7 @@ func (r *request) begin(req *extproc.Request) {
 		Blocks:          r.blocks,
 		Session:         session(req.Header(HeaderSession)),
 		Header:          r.header,
-		FairnessID:      fairnessID(req),
+		FairnessID:      fairnessID(req, p.o.SessionHeaders),
 		Seed:            p.seed.Add(0x9e3779b97f4a7c15),
 	}
 	if req.HasSubset && !p.o.IgnoreSubset {
@@ -329,7 +330,7 @@ func (r *request) answer(req *extproc.Request) extproc.Pick {
 	}
 	p.o.Metrics.Processed(now.Sub(r.received))
 	r.estimatePrefill()
-	pick := extproc.Pick{Destinations: r.destination(), Observer: r}
+	pick := extproc.Pick{Destinations: r.destination(), Observer: r.observer()}
 	if req.Pool == "" {
 		pick.SetHeaders = r.route.named
 	}
@@ -462,7 +463,7 @@ func (r *request) recycle(now time.Time) {
 	r.received, r.bound, r.first, r.last, r.waitsAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	r.record, r.span = explain.Ref{}, tracing.Span{}
 	r.status, r.waited, r.scores, r.scored, r.asked, r.announced = 0, 0, "", nil, "", false
-	r.victim = nil
+	r.victim, r.reporting = nil, reporting{}
 	r.picker.requests.Put(r)
 }
 

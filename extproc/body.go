@@ -75,17 +75,17 @@ func (h *heldBody) release(s *Server) {
 // of them marked when endOfStream.
 func (h *heldBody) echo(st *stream, k kind, endOfStream bool) error {
 	h.flush()
-	return st.sendChunks(k, h.pieces, int(h.bytes), endOfStream)
+	return st.sendChunks(k, h.pieces, int(h.bytes), endOfStream, nil)
 }
 
-// echo sends the body message at hand back.
-func (st *stream) echo(k kind, endOfStream bool) error {
+// echo sends the body message at hand back, with metadata.
+func (st *stream) echo(k kind, endOfStream bool, metadata []byte) error {
 	st.parts = st.parts[:0]
 	_ = st.in.pieces(st.in.payload, func(b mem.Buffer, lo, hi int) error {
 		st.parts = append(st.parts, b.Slice(lo, hi))
 		return nil
 	})
-	err := st.sendChunks(k, st.parts, st.in.payload.n, endOfStream)
+	err := st.sendChunks(k, st.parts, st.in.payload.n, endOfStream, metadata)
 	for i, b := range st.parts {
 		if b != nil {
 			b.Free()
@@ -95,17 +95,23 @@ func (st *stream) echo(k kind, endOfStream bool) error {
 	return err
 }
 
-// sendChunks sends total bytes in pieces as streamed_response messages. It takes
-// over the pieces it has sent and sets them to nil.
-func (st *stream) sendChunks(k kind, pieces []mem.Buffer, total int, endOfStream bool) error {
+// sendChunks sends total bytes in pieces as streamed_response messages, the last of them
+// with metadata. It takes over the pieces it has sent and sets them to nil.
+func (st *stream) sendChunks(k kind, pieces []mem.Buffer, total int, endOfStream bool, metadata []byte) error {
 	if total == 0 && !endOfStream {
 		return nil
 	}
 	i, off := 0, 0
 	for {
 		n := min(total, maxChunk)
+		if n == total {
+			n = min(n, max(1, maxChunk-len(metadata))) // what is left fits in one more
+		}
 		total -= n
 		e, buf := st.encode()
+		if total == 0 {
+			e.tail(&mutation{metadata: metadata}) // the body's bytes come last
+		}
 		e.chunk(k, n, endOfStream && total == 0)
 		*buf = e.b
 		bufs := make(mem.BufferSlice, 1, 8)

@@ -245,6 +245,12 @@ func (e *encoder) messageTimeout(d time.Duration) {
 // immediate encodes an ImmediateResponse, with a gRPC status unless it is noGRPCStatus.
 func (e *encoder) immediate(status int, headers []Header, body []byte, grpc int, details string) {
 	response := e.open(7)
+	e.immediateFields(status, headers, body, grpc, details)
+	e.close(response)
+}
+
+// immediateFields encodes the fields of an ImmediateResponse.
+func (e *encoder) immediateFields(status int, headers []Header, body []byte, grpc int, details string) {
 	code := e.open(1)
 	e.uint(1, uint64(status))
 	e.close(code)
@@ -258,7 +264,6 @@ func (e *encoder) immediate(status int, headers []Header, body []byte, grpc int,
 		e.close(s)
 	}
 	e.string(5, details)
-	e.close(response)
 }
 
 // chunk encodes a streamed_response of n body bytes up to where the bytes follow.

@@ -111,9 +111,9 @@ func (st *stream) immediateAsIs(c *Change) error {
 }
 
 // sendChanged sends a changed body as streamed_response messages, marked at the end
-// when endOfStream. It takes over body.
-func (st *stream) sendChanged(k kind, body mem.BufferSlice, endOfStream bool) error {
-	err := st.sendChunks(k, body, body.Len(), endOfStream)
+// when endOfStream, with metadata in the last. It takes over body.
+func (st *stream) sendChanged(k kind, body mem.BufferSlice, endOfStream bool, metadata []byte) error {
+	err := st.sendChunks(k, body, body.Len(), endOfStream, metadata)
 	for i, b := range body {
 		if b != nil {
 			b.Free()

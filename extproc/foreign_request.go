@@ -202,7 +202,7 @@ func (st *stream) answerChange(c *Change, ended bool) error {
 	case flowDuplex:
 		defer r.body.release(st.srv)
 		if changed {
-			return st.sendChanged(kindRequestBody, body, ended)
+			return st.sendChanged(kindRequestBody, body, ended, nil)
 		}
 		body.Free()
 		return r.body.echo(st, kindRequestBody, ended)

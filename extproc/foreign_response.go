@@ -97,7 +97,11 @@ func (st *stream) foreignResponseBody() error {
 			st.endResponse()
 		}
 	case c.BodyChanged:
-		err = st.sendChanged(kindResponseBody, c.Body, end)
+		var metadata []byte
+		if end || c.Body.Len() > 0 { // else nothing is sent
+			metadata = st.tell()
+		}
+		err = st.sendChanged(kindResponseBody, c.Body, end, metadata)
 		if end {
 			st.endResponse()
 		}
@@ -109,11 +113,7 @@ func (st *stream) foreignResponseBody() error {
 
 // passResponseBody answers the body message at hand without a change.
 func (st *stream) passResponseBody(end bool) (err error) {
-	if st.responseMode == modeDuplex {
-		err = st.echo(kindResponseBody, end)
-	} else {
-		err = st.proceed(kindResponseBody, &mutation{metadata: st.tell()})
-	}
+	err = st.passBody(st.tell())
 	if end {
 		st.endResponse()
 	}
@@ -134,12 +134,12 @@ func (st *stream) foreignResponseTrailers() error {
 		if c.BodyChanged && st.responseMode == modeDuplex {
 			body := c.Body
 			c.Body = nil
-			if err := st.sendChanged(kindResponseBody, body, false); err != nil {
+			if err := st.sendChanged(kindResponseBody, body, false, nil); err != nil {
 				return err
 			}
 		}
 	}
-	err := st.proceedChanged(kindResponseTrailers, &mutation{}, &c, false)
+	err := st.proceedChanged(kindResponseTrailers, &mutation{metadata: st.tell()}, &c, false)
 	st.endResponse()
 	return err
 }

@@ -3,6 +3,7 @@ package extproc
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,11 +58,7 @@ func TestMetadataOfTheResponse(t *testing.T) {
 		want string
 	}{{token, false, ""}, {start, false, "7 1"}, {token, false, "7 1"}, {end, true, "7 9"}} {
 		m := c.ask(respBody(x.part, x.last))
-		got := ""
-		if f := m.GetDynamicMetadata().GetFields()["ns"].GetStructValue().GetFields(); f != nil {
-			got = fmt.Sprint(f["in"].GetNumberValue(), f["out"].GetNumberValue())
-		}
-		if got != x.want || m.GetResponseBody() == nil {
+		if got := inOut(m); got != x.want || m.GetResponseBody() == nil {
 			t.Errorf("message %d: told %q, want %q: %v", i, got, x.want, m)
 		}
 	}
@@ -71,19 +68,75 @@ func TestMetadataOfTheResponse(t *testing.T) {
 		t.Errorf("asked %d times, %d first tokens, %+v", o.asked, o.first, out)
 	}
 
-	// Full duplex bodies carry no metadata, and are observed all the same.
-	o = &teller{fakeObserver: newObserver(t)}
-	c = h.open()
-	c.send(post(chat, duplex, duplex), reqBody(chatBody, true))
-	c.recv()
-	c.recv()
-	c.ask(respHeaders(":status", "200", "content-type", "text/event-stream"))
-	if m := c.ask(respBody(start, true)); m.DynamicMetadata != nil || o.asked != 0 {
-		t.Errorf("asked %d times: %v", o.asked, m)
+}
+
+// inOut is what a teller told with an answer, "" for nothing.
+func inOut(m *resp) string {
+	f := m.GetDynamicMetadata().GetFields()["ns"].GetStructValue().GetFields()
+	if f == nil {
+		return ""
 	}
-	if out := o.wait(); out.Usage.PromptTokens != 7 {
-		t.Errorf("%+v", out)
+	return fmt.Sprint(f["in"].GetNumberValue(), f["out"].GetNumberValue())
+}
+
+// Full duplex bodies carry metadata in the last chunk of each part, and nothing answers
+// an empty one. What ends with trailers is told with those.
+func TestMetadataOfAFullDuplexResponse(t *testing.T) {
+	h := newHarness(t, Options{})
+	var o *teller
+	h.picker.pick = func(context.Context, *Request) (Pick, error) {
+		return Pick{Destinations: "10.0.0.1:8000", Observer: o}, nil
 	}
+	begin := func() *call {
+		o = &teller{fakeObserver: newObserver(t)}
+		c := h.open()
+		c.send(post(chat, duplex, duplex), reqBody(chatBody, true))
+		c.recv()
+		c.recv()
+		c.ask(respHeaders(":status", "200", "content-type", "text/event-stream"))
+		return c
+	}
+	const (
+		start = "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":7,\"output_tokens\":1}}}\n\n"
+		end   = "data: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":9}}" // the line does not end
+	)
+	for _, size := range []int{10, maxChunk - len(start) - len(": \n\n"), maxChunk, 2*maxChunk + 1} {
+		c := begin()
+		// A comment, and the usage at the end of the part.
+		part := ": " + strings.Repeat("x", size) + "\n\n" + start
+		c.send(respBody(part, false))
+		got, chunks := "", 0
+		for len(got) < len(part) {
+			m := c.recv()
+			body := m.GetResponseBody().GetResponse().GetBodyMutation().GetStreamedResponse().GetBody()
+			got += string(body)
+			chunks++
+			if told := inOut(m); (told == "7 1") != (len(got) == len(part)) {
+				t.Errorf("%d bytes: told %q after %d", len(part), told, len(got))
+			}
+			if n := proto.Size(m.GetDynamicMetadata()); n+len(body) > maxChunk || len(body) == 0 {
+				t.Errorf("%d bytes: a chunk of %d and %d of metadata", len(part), len(body), n)
+			}
+		}
+		c.send(respBody("", false)) // not answered, nobody is asked
+		m := c.ask(respBody(end, true))
+		if told := inOut(m); got != part || told != "7 9" || o.asked != 2 {
+			t.Errorf("%d bytes in %d chunks: told %q in the end, asked %d times", len(part), chunks, told, o.asked)
+		}
+		if out := o.wait(); out.Usage.CompletionTokens != 9 {
+			t.Errorf("%+v", out)
+		}
+		c.finish()
+	}
+
+	c := begin()
+	if told := inOut(c.ask(respBody(start+end, false))); told != "7 1" {
+		t.Errorf("told %q before the trailers", told)
+	}
+	if m := c.ask(respTrailers()); inOut(m) != "7 9" || m.GetResponseTrailers() == nil {
+		t.Errorf("the trailers are answered with %v", m)
+	}
+	o.wait()
 	c.finish()
 }
 

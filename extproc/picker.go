@@ -127,8 +127,8 @@ type Pick struct {
 	// it, and so does a body that names none. It takes a body that is BUFFERED or
 	// FULL_DUPLEX_STREAMED. The answer carries the name that the server gives it.
 	Model string
-	// Change is what a foreign picker, whom this one asked, wants changed; nil when
-	// none was asked. Destinations is empty then, and Model for the case that the
+	// Change is what a foreign picker, whom this one asked, wants changed, or an
+	// [Answer] of this one's own; nil for neither. Destinations is empty then, and Model for the case that the
 	// foreign one left the body as it was. Where both set a header, Change's counts;
 	// of namespaces of metadata, the ones in Metadata. The server takes over the
 	// references to the body.

@@ -262,7 +262,7 @@ func (st *stream) passRequestBody() error {
 	if r.flow != flowDuplex {
 		return st.proceed(kindRequestBody, &mutation{})
 	}
-	return st.echo(kindRequestBody, st.in.endOfStream)
+	return st.echo(kindRequestBody, st.in.endOfStream, nil)
 }
 
 // pick asks the picker and answers what waits for it. ended is true when the

@@ -143,14 +143,11 @@ func (st *stream) responseBody() error {
 	// The answer goes first: nobody should wait for our accounting, unless it is told.
 	var err error
 	switch {
-	case st.responseMode == modeDuplex:
-		err = st.echo(kindResponseBody, st.in.endOfStream)
-		st.observeBody()
 	case st.tells():
 		st.observeBody()
-		err = st.proceed(kindResponseBody, &mutation{metadata: st.tell()})
+		err = st.passBody(st.tell())
 	default:
-		err = st.proceed(kindResponseBody, &mutation{})
+		err = st.passBody(nil)
 		st.observeBody()
 	}
 	r.processing += st.srv.opts.Now().Sub(began)
@@ -158,6 +155,14 @@ func (st *stream) responseBody() error {
 		st.endResponse()
 	}
 	return err
+}
+
+// passBody answers the response body message at hand without a change, with metadata.
+func (st *stream) passBody(metadata []byte) error {
+	if st.responseMode == modeDuplex {
+		return st.echo(kindResponseBody, st.in.endOfStream, metadata)
+	}
+	return st.proceed(kindResponseBody, &mutation{metadata: metadata})
 }
 
 func (st *stream) observeBody() {
@@ -204,7 +209,7 @@ func (st *stream) responseTrailers() error {
 		st.headers.reset()
 	}
 	e, buf := st.encode()
-	e.trailers(kindResponseTrailers, &mutation{})
+	e.trailers(kindResponseTrailers, &mutation{metadata: st.tell()})
 	err := st.send(e, buf)
 	st.endResponse()
 	return err

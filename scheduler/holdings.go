@@ -26,6 +26,10 @@ type Option func(*Scheduler)
 // where h does not know or the request's keys are not known.
 func WithHoldings(h Holdings) Option { return func(s *Scheduler) { s.holdings = h } }
 
+// WithScreen has f judge the candidates of every request before the policy sees them.
+// What it refuses no policy brings back, and a pool may be refused as a whole.
+func WithScreen(f Filter) Option { return func(s *Scheduler) { s.screen = f } }
+
 // lookUp fills Cached and CachedBlocks.
 func (c *Cycle) lookUp(index *prefix.Index) {
 	req, snap := c.Request, c.Snapshot

@@ -55,26 +55,31 @@ func (p *Profile) parts(parts []Part) []Part {
 	return append(parts, observers...)
 }
 
+// passes has a filter judge the candidates and reports whether any are left.
+func (c *Cycle) passes(f Filter) bool {
+	var before []int32
+	if c.Explain != nil {
+		before = append(before, c.Candidates...)
+	}
+	c.Candidates = f.Filter(c, c.Candidates)
+	if c.Explain != nil {
+		c.Explain.AddVerdict(f.Name(), c.Snapshot.Len(), before, c.Candidates)
+	}
+	return len(c.Candidates) > 0
+}
+
 // Name implements Policy.
 func (p *Profile) Name() string { return p.name }
 
 // Schedule implements Policy.
 func (p *Profile) Schedule(c *Cycle) []int32 {
-	n := c.Snapshot.Len()
 	c.Profile = p.name
 	part := c.turn(p)
 	for _, f := range p.filters {
-		var before []int32
-		if c.Explain != nil {
-			before = append(before, c.Candidates...)
-		}
-		c.Candidates = f.Filter(c, c.Candidates)
-		if c.Explain != nil {
-			c.Explain.AddVerdict(f.Name(), n, before, c.Candidates)
-		}
+		ok := c.passes(f)
 		c.lap(part)
 		part++
-		if len(c.Candidates) == 0 {
+		if !ok {
 			return nil
 		}
 	}

@@ -51,6 +51,7 @@ type Scheduler struct {
 	index    *prefix.Index
 	holdings Holdings
 	timing   *timing
+	screen   Filter // nil for none
 	cycles   sync.Pool
 }
 
@@ -84,6 +85,9 @@ func (s *Scheduler) Schedule(req *Request, snap *Snapshot, dec *Decision, ex *Ex
 	c.begin(req, snap, s.index, ex)
 	if len(c.Candidates) == 0 {
 		return ErrSubset
+	}
+	if s.screen != nil && !c.passes(s.screen) {
+		return ErrFiltered
 	}
 	ranked := c.decide(s.policy)
 	if c.refused != nil {

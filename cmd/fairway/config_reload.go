@@ -155,6 +155,7 @@ func sections(names []string) string {
 	words := map[string]string{
 		"Discovery": "dataLayer.discovery", "Prefix": "the prefix index", "Metrics": "how metrics are read",
 		"Saturation": "the saturation detector", "KVCache": "how KV cache events are followed", "Tokens": "where the tokens of requests come from",
+		"SessionHeaders": "which headers name sessions", "Models": "how endpoints list their models", "Report": "which attributes of responses are reported",
 	}
 	out := make([]string, len(names))
 	for i, n := range names {

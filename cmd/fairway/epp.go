@@ -19,6 +19,8 @@ import (
 	"github.com/fairway-ai/fairway/epp/explain"
 	"github.com/fairway-ai/fairway/epp/metrics"
 	"github.com/fairway-ai/fairway/epp/objectives"
+	"github.com/fairway-ai/fairway/epp/report"
+	"github.com/fairway-ai/fairway/epp/run"
 	"github.com/fairway-ai/fairway/epp/tracing"
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/pool/file"
@@ -112,10 +114,14 @@ func runEPP(ctx context.Context, f *eppFlags, log *slog.Logger) (err error) {
 		return err
 	}
 	defer share.close()
+	reporter, err := report.New(config.read.Report, log)
+	if err != nil {
+		return err // a configuration that was read has none that is wrong
+	}
 	picking := epp.Options{
 		Priority: known.Priority, Rewrite: known.Rewrite, Flow: config.read.FlowControl, Shed: config.read.Shedder(),
 		Hold: true, MaxHold: f.maxHold, MaxDestinations: f.maxDestinations, LearnDestinations: f.maxDestinations == 0, Metrics: m, Explain: ring, ExplainHeader: f.explainHeader,
-		EmitScores: f.emitScores, MarkResponses: true, ServedHeader: config.servedHeader, IgnoreSubset: f.ignoreSubset,
+		EmitScores: f.emitScores, MarkResponses: true, ServedHeader: config.servedHeader, Report: reporter, SessionHeaders: config.read.SessionHeaders, IgnoreSubset: f.ignoreSubset,
 		Tracer: tracer, Log: log,
 	}
 	share.into(&picking)
@@ -127,9 +133,12 @@ func runEPP(ctx context.Context, f *eppFlags, log *slog.Logger) (err error) {
 	if config.caches, err = f.kv.open(config, m, log); err != nil {
 		return err
 	}
+	if config.models, err = run.Models(config.read, log); err != nil {
+		return fmt.Errorf("%s: %w", config.from, err)
+	}
 	set := epp.NewPoolSet(epp.PoolSetOptions{
 		Picker: picker, Policy: config.policy, Log: log,
-		Pool: config.pool, KVCache: config.caches,
+		Pool: config.pool, KVCache: config.caches, Models: config.models,
 	})
 	reload := newReloader(f, config, set, picker, f.parseChanged, m.Registry(), log)
 	if reload != nil {
@@ -198,6 +207,9 @@ func serveEPP(ctx context.Context, server *epp.Server, set *epp.PoolSet, config 
 			defer fail() // else it would guess for ever
 			return config.caches.Run(around)
 		})
+	}
+	if config.models != nil {
+		group.Go(func() error { return config.models.Run(around) })
 	}
 	if config.scrape {
 		group.Go(func() error { return set.Run(around) })

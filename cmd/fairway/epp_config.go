@@ -10,6 +10,7 @@ import (
 
 	"github.com/fairway-ai/fairway/epp/config"
 	"github.com/fairway-ai/fairway/epp/kvcache"
+	"github.com/fairway-ai/fairway/epp/models"
 	"github.com/fairway-ai/fairway/epp/run"
 	"github.com/fairway-ai/fairway/extproc/scan"
 	"github.com/fairway-ai/fairway/pool"
@@ -35,6 +36,8 @@ type eppConfig struct {
 	exchange func(context.Context) error
 	// caches are the KV caches that are followed; nil for none.
 	caches *kvcache.Set
+	// models reads which models the endpoints serve; nil for nobody.
+	models *models.Set
 	// data is the EndpointPickerConfig, from where it came from, and read what it says.
 	data []byte
 	from string

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/fairway-ai/fairway/epp/report"
+	"github.com/fairway-ai/fairway/epp/run"
 	"github.com/fairway-ai/fairway/gateway/cluster"
 )
 
@@ -24,7 +26,14 @@ func (f *gatewayFlags) policy(o *cluster.Options) error {
 	if o.KVCache, err = f.kv.options(c.read, f.configFile); err != nil {
 		return err
 	}
+	o.SessionHeaders = c.read.SessionHeaders
 	o.Flow, o.Shed = c.read.FlowControl, c.read.Shedder()
+	if o.Report, err = report.New(c.read.Report, o.Log); err != nil {
+		return fmt.Errorf("--config-file: %w", err)
+	}
+	if o.Models, err = run.Models(c.read, o.Log); err != nil {
+		return fmt.Errorf("--config-file: %w", err)
+	}
 	o.Follow = func(ctx context.Context, to cluster.Followed) error {
 		to.Picker.SetServedHeader(c.servedHeader)
 		parse := func(data []byte) (*eppConfig, error) { return e.parsePolicy(data, f.configFile) }

@@ -22,6 +22,8 @@ import (
 	"github.com/fairway-ai/fairway/epp/explain"
 	"github.com/fairway-ai/fairway/epp/metrics"
 	"github.com/fairway-ai/fairway/epp/objectives"
+	"github.com/fairway-ai/fairway/epp/report"
+	"github.com/fairway-ai/fairway/epp/run"
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/gateway/standalone"
 	"github.com/fairway-ai/fairway/gateway/xds"
@@ -158,6 +160,9 @@ func (o *runOptions) run(ctx context.Context, out, errOut io.Writer) error {
 		group.Go(func() error { return r.set.Run(around) })
 	}
 	group.Go(func() error { return r.reload.run(around) })
+	if r.picking.models != nil {
+		group.Go(func() error { defer stop(); return r.picking.models.Run(around) })
+	}
 	if r.picking.caches != nil {
 		group.Go(func() error { defer stop(); return r.picking.caches.Run(around) })
 	}
@@ -284,10 +289,14 @@ func (o *runOptions) start(ctx context.Context, config *file.Config, envoy strin
 	}()
 	r.socket = filepath.Join(r.dir, "picker.sock")
 	r.metrics = metrics.New(metrics.Options{Commit: commit(), BuildRef: version, Process: true})
+	reporter, err := report.New(r.picking.read.Report, log)
+	if err != nil {
+		return nil, err // a configuration that was read has none that is wrong
+	}
 	picker, err := epp.New(epp.Options{
 		Priority: r.known.Priority, Rewrite: r.known.Rewrite, Flow: r.picking.read.FlowControl, Shed: r.picking.read.Shedder(),
 		Hold: true, Metrics: r.metrics, Explain: r.ring, ExplainHeader: o.explainHeader, PoolHeader: true,
-		ServedHeader: r.picking.servedHeader, Log: log,
+		ServedHeader: r.picking.servedHeader, Report: reporter, SessionHeaders: r.picking.read.SessionHeaders, Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -295,8 +304,11 @@ func (o *runOptions) start(ctx context.Context, config *file.Config, envoy strin
 	if r.picking.caches, err = o.kv.open(r.picking, r.metrics, log); err != nil {
 		return nil, err
 	}
+	if r.picking.models, err = run.Models(r.picking.read, log); err != nil {
+		return nil, fmt.Errorf("--config-file: %w", err)
+	}
 	r.set = epp.NewPoolSet(epp.PoolSetOptions{
-		Picker: picker, Policy: r.picking.policy, Pool: r.picking.pool, KVCache: r.picking.caches, Log: log,
+		Picker: picker, Policy: r.picking.policy, Pool: r.picking.pool, KVCache: r.picking.caches, Models: r.picking.models, Log: log,
 	})
 	parse := func(data []byte) (*eppConfig, error) { return policy.parsePolicy(data, o.configFile) }
 	r.reload = newReloader(&policy, r.picking, r.set, picker, parse, r.metrics.Registry(), log)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/fairway-ai/fairway/epp/flowcontrol"
+	"github.com/fairway-ai/fairway/epp/report"
 	"github.com/fairway-ai/fairway/scheduler"
 )
 
@@ -31,6 +32,13 @@ type Config struct {
 	KVCache *KVCache
 	// Tokens says where the token ids of prompts come from.
 	Tokens Tokens
+	// SessionHeaders are the request headers that say what session a request is of, in
+	// lower case and the first that is there; nil when none does.
+	SessionHeaders []string
+	// Models is where endpoints list the models they serve; nil when nobody asks.
+	Models *ModelsSource
+	// Report are the numbers that are told of responses.
+	Report []report.Attribute
 	// ServedHeader asks for x-conformance-test-served-endpoint on responses.
 	ServedHeader bool
 }

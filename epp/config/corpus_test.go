@@ -121,9 +121,9 @@ func corpusRequests() []*scheduler.Request {
 		}
 	}
 	return []*scheduler.Request{
-		{ID: "long", PromptTokens: 1280, Blocks: blocks, Header: headers("cookie", "sid=one", "x-preferred-zone", "b")},
-		{ID: "again", PromptTokens: 1280, Blocks: blocks, Header: headers("cookie", "sid=one", "x-preferred-zone", "b")},
-		{ID: "pictures", PromptTokens: 600, Images: 1, Media: []uint64{7}, Model: "sql-adapter", Header: headers("epp-profile", "prefill")},
+		{ID: "long", PromptTokens: 1280, Blocks: blocks, Header: headers("cookie", "sid=one", "x-preferred-zone", "b", "x-my-agent-session", "one")},
+		{ID: "again", PromptTokens: 1280, Blocks: blocks, Header: headers("cookie", "sid=one", "x-preferred-zone", "b", "x-my-agent-session", "one")},
+		{ID: "pictures", PromptTokens: 600, Images: 1, Media: []uint64{7}, Model: "sql-adapter", Header: headers("epp-profile", "prefill", "epp-phase", "prefill")},
 		{ID: "short", PromptTokens: 20, MaxOutputTokens: 5, Header: headers()},
 		{ID: "same pictures", PromptTokens: 1200, Images: 2, Media: []uint64{7, 8}, Header: headers()},
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -11,7 +12,16 @@ import (
 
 func TestErrors(t *testing.T) {
 	profile := func(text string) string {
-		return "plugins:\n- type: queue-scorer\n- type: max-score-picker\n- {type: random-picker, name: dice}\n- type: openai-parser\n- type: utilization-detector\nschedulingProfiles:\n" + text
+		return "plugins:\n- type: queue-scorer\n- type: max-score-picker\n- {type: random-picker, name: dice}\n- type: metrics-data-source\n- type: utilization-detector\nschedulingProfiles:\n" + text
+	}
+	reporter := func(attributes string) string {
+		return "plugins:\n- type: request-attribute-reporter\n  parameters:\n    attributes: [" + attributes + "]\n"
+	}
+	reporters := func(n int) (text string) {
+		for i := range n {
+			text += fmt.Sprintf("- {type: request-attribute-reporter, name: r%d, parameters: {attributes: [{key: {name: a}, expression: '1'}]}}\n", i)
+		}
+		return text
 	}
 	for _, tc := range []struct{ name, text, want string }{
 		{"too large", strings.Repeat("#", MaxSize+1), "at most 1048576 are read"},
@@ -85,6 +95,26 @@ func TestErrors(t *testing.T) {
 		{"second source", "plugins: [{type: metrics-data-source}, {type: metrics-data-source, name: b}]", `plugins[1]: there is a data source already, "metrics-data-source"`},
 		{"second extractor", "plugins: [{type: core-metrics-extractor}, {type: core-metrics-extractor, name: b}]", "there is an extractor already"},
 
+		{"models scheme", "plugins: [{type: models-data-source, parameters: {scheme: ftp}}]", `plugins[0].parameters: scheme is "ftp": must be http or https`},
+		{"models path", "plugins: [{type: models-data-source, parameters: {path: models}}]", "plugins[0].parameters: path is \"models\": must begin with /"},
+		{"models client", "plugins: [{type: models-data-source, parameters: {clientKeyPath: a}}]", "clientCertPath and clientKeyPath: set both or none"},
+		{"models parameter", "plugins: [{type: models-data-source, parameters: {intervall: 1s}}]", `plugins[0].parameters.intervall: unknown field; did you mean "interval"?`},
+		{"models interval", "plugins: [{type: models-data-source, parameters: {interval: -1s}}]", "interval is -1s: must not be negative"},
+		{"models source twice", "plugins: [{type: models-data-source}, {type: models-data-source, name: b}]", `plugins[1]: there is a data source already, "models-data-source"`},
+		{"agent header", "plugins: [{type: agent-identity}]", "agent-identity may still change"},
+		{"models responder", "plugins: [{type: models-responder}]", "plugins[0].type: models-responder may still change: allow it with the flag --allow-experimental-plugins"},
+
+		{"attributes missing", "plugins:\n- type: request-attribute-reporter", "line 2: plugins[0].parameters.attributes: has 0 entries: must have exactly one; declare a request-attribute-reporter for each attribute"},
+		{"attributes", reporter("{key: {name: a}, expression: '1'}, {key: {name: b}, expression: '2'}"), "line 4: plugins[0].parameters.attributes: has 2 entries"},
+		{"attribute name", reporter("{expression: '1'}"), "line 4: plugins[0].parameters.attributes[0].key.name: is missing"},
+		{"attribute namespace", reporter("{key: {name: a, namespace: " + strings.Repeat("n", 300) + "}, expression: '1'}"), "plugins[0].parameters.attributes[0].key.namespace: must be text of at most 256 bytes"},
+		{"attribute field", reporter("{key: {nane: a}, expression: '1'}"), `plugins[0].parameters.attributes[0].key.nane: unknown field; did you mean "name"?`},
+		{"attribute expression", reporter("{key: {name: a}}"), "plugins[0].parameters.attributes[0].expression: is missing"},
+		{"attribute syntax", reporter("{key: {name: a},\n     expression: usage.total_tokens +}"), "line 5: plugins[0].parameters.attributes[0].expression: line 1, column 21: Syntax error"},
+		{"attribute variable", reporter("{key: {name: a}, expression: input_tokens}"), "undeclared reference to 'input_tokens'"},
+		{"attribute condition", reporter("{key: {name: a}, expression: '1', condition: int(usage.total_tokens)}"), "plugins[0].parameters.attributes[0].condition: line 1, column 1: gives a int; it must give true or false"},
+		{"too many attributes", "plugins:\n" + reporters(33), "plugins[32]: is one too many: at most 32 attributes are reported"},
+
 		{"gate", "featureGates: [flowcontrol]", `featureGates[0]: unknown feature gate "flowcontrol"; did you mean "flowControl"?`},
 		{"gate value", "featureGates: [flowControl=1]", "must be a name, or name=true or name=false"},
 		{"flow control policy", "flowControl: {priorityBands: [{priority: 1, orderingPolicyRef: x}]}", `flowControl.priorityBands[0].orderingPolicyRef: no entry of plugins is named "x"`},
@@ -105,8 +135,8 @@ func TestErrors(t *testing.T) {
 		{"profile name", profile("- plugins: []"), "line 8: schedulingProfiles[0].name: is missing"},
 		{"profile reference", profile("- name: a\n  plugins:\n  - pluginRef: queue-scorer\n  - pluginRef: dicee"), `line 11: schedulingProfiles[0].plugins[1].pluginRef: no entry of plugins is named "dicee"; did you mean "dice"?`},
 		{"profile without reference", profile("- {name: a, plugins: [{weight: 2}]}"), "schedulingProfiles[0].plugins[0].pluginRef: is missing"},
-		{"profile kind", profile("- {name: a, plugins: [{pluginRef: openai-parser}]}"), `"openai-parser" is a parser: must name a filter or a scorer or a picker or a profile handler or a decider or a data producer`},
-		{"profile filter that is not", profile("- {name: a, plugins: [{pluginRef: openai-parser}]}"), `"openai-parser" is a parser`},
+		{"profile kind", profile("- {name: a, plugins: [{pluginRef: metrics-data-source}]}"), `"metrics-data-source" is a data source: must name a filter or a scorer or a picker or a profile handler or a decider or a data producer`},
+		{"profile filter that is not", profile("- {name: a, plugins: [{pluginRef: metrics-data-source}]}"), `"metrics-data-source" is a data source`},
 		{"two pickers", profile("- {name: a, plugins: [{pluginRef: max-score-picker}, {pluginRef: dice}]}"), `"dice" is a second picker, after "max-score-picker"`},
 		{"weight", profile("- {name: a, plugins: [{pluginRef: queue-scorer, weight: .nan}]}"), `weight: is ".nan": must be a number`},
 		{"infinite weight", profile("- {name: a, plugins: [{pluginRef: queue-scorer, weight: 1e300}]}"), "must be a finite number"},
@@ -154,10 +184,10 @@ func TestNotBuilt(t *testing.T) {
 	}
 	for _, typ := range []string{
 		"latency-scorer", "predicted-latency-producer", "latency-slo-admitter", "slo-headroom-tier-filter",
-		"burst-prefix-cache-producer", "p2p-source-producer", "agent-identity", "request-attribute-reporter", "outlen-bucket",
-		"models-data-source", "models-data-extractor", "models-responder", "k8s-notification-source",
+		"burst-prefix-cache-producer", "p2p-source-producer", "outlen-bucket",
+		"k8s-notification-source",
 		"dcgm-data-source", "dcgm-extractor", "redis-syncer",
-		"header-phase-profile-handler", "multicluster-metrics-data-source", "multicluster-metrics-extractor", "prefix-cache-multicluster-scorer",
+		"multicluster-metrics-data-source", "multicluster-metrics-extractor", "prefix-cache-multicluster-scorer",
 	} {
 		_, _, err := Load([]byte("plugins:\n- type: " + typ + "\n"))
 		want := "line 2: plugins[0].type: \"" + typ + "\" is not available in Fairway: "

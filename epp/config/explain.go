@@ -136,6 +136,12 @@ func (e explainer) value(v reflect.Value, n *yaml.Node) *yaml.Node {
 	switch {
 	case v.Kind() == reflect.Struct:
 		return e.object(v, n)
+	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct && v.Len() > 0:
+		out := &yaml.Node{Kind: yaml.SequenceNode}
+		for i := range v.Len() {
+			out.Content = append(out.Content, e.value(v.Index(i), item(n, i)))
+		}
+		return out
 	case n != nil:
 		return e.copied(n, 0)
 	}
@@ -264,6 +270,10 @@ func (e explainer) plugins() *yaml.Node {
 		if !has["model-server-protocol-metrics"] {
 			added("core-metrics-extractor", e.l.config.Metrics.Engines)
 		}
+	}
+	if e.l.config.Models != nil {
+		added(modelsSourceType, *e.l.config.Models)
+		added(modelsExtractorType, nil)
 	}
 	added(approxProducer, e.l.config.Prefix)
 	if has[scorer.MediaCacheType] {

@@ -7,12 +7,30 @@ import (
 	"testing"
 )
 
+// What a responder brings along is shown with its defaults.
+func TestExplainModels(t *testing.T) {
+	out, _, err := Options{Experimental: true}.Explain([]byte("plugins: [{type: models-responder}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"- name: models-data-source # default\n    type: models-data-source # default\n    parameters:\n      scheme: http # default\n      path: /v1/models # default\n      insecureSkipVerify: true # default\n      interval: 10s # default\n",
+		"- name: models-data-extractor # default\n",
+	} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("lacks %q:\n%s", want, out)
+		}
+	}
+}
+
 func TestExplain(t *testing.T) {
 	const text = `apiVersion: llm-d.ai/v1alpha1
 plugins:
 - type: queue-scorer
 - name: load
   type: load-aware-scorer
+- type: request-attribute-reporter
+  parameters: {attributes: [{key: {name: cost}, expression: usage.total_tokens}]}
 - name: files
   type: file-discovery
   parameters: {path: e.yaml}
@@ -42,16 +60,17 @@ saturationDetector:
 		"- flowControl=false # default\n",
 		"- name: queue-scorer # default: the type\n    type: queue-scorer # line 4\n",
 		"- name: load # line 5\n    type: load-aware-scorer # line 6\n    parameters:\n      threshold: 128 # default\n",
-		"path: e.yaml # line 9\n      watchFile: false # default\n",
-		"queueDepthThreshold: 9 # line 21, written as saturationDetector.queueDepthThreshold\n      kvCacheUtilThreshold: 0.8 # default\n      metricsStalenessThreshold: 200ms # default\n",
+		"parameters:\n      attributes:\n        - key:\n            namespace: envoy.lb # default\n            name: cost # line 8\n          expression: usage.total_tokens # line 8\n",
+		"path: e.yaml # line 11\n      watchFile: false # default\n",
+		"queueDepthThreshold: 9 # line 23, written as saturationDetector.queueDepthThreshold\n      kvCacheUtilThreshold: 0.8 # default\n      metricsStalenessThreshold: 200ms # default\n",
 		"- name: max-score-picker # default\n    type: max-score-picker # default\n",
 		"- name: single-profile-handler # default\n",
 		"- name: metrics-data-source # default\n",
-		"schedulingProfiles:\n  - name: main # line 14\n    plugins:\n      - pluginRef: queue-scorer # line 16\n        weight: 2 # line 17\n      - pluginRef: load # line 18\n        weight: 1 # default\n      - pluginRef: max-score-picker # default\n",
+		"schedulingProfiles:\n  - name: main # line 16\n    plugins:\n      - pluginRef: queue-scorer # line 18\n        weight: 2 # line 19\n      - pluginRef: load # line 20\n        weight: 1 # default\n      - pluginRef: max-score-picker # default\n",
 		"injectDefaults: true # default\n",
-		"discovery:\n    endpoints:\n      pluginRef: files # line 12, written as dataLayer.discovery.pluginRef\n",
+		"discovery:\n    endpoints:\n      pluginRef: files # line 14, written as dataLayer.discovery.pluginRef\n",
 		"flowControl:\n  saturationDetector:\n    pluginRef: saturationDetector # line",
-		"requestHandler:\n  parsers:\n    - pluginRef: p # line 19, written as parser.pluginRef\n",
+		"requestHandler:\n  parsers:\n    - pluginRef: p # line 21, written as parser.pluginRef\n",
 	} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("lacks %q", want)

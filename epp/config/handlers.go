@@ -28,6 +28,11 @@ func handlerOf(p *plugin) (handler, bool) {
 // handlers are the profile handlers and what they refer to.
 func handlers() registry {
 	shim := factory{kind: kindShim, build: buildHeadersHandler}
+	byHeader := func(defaults profile.HeaderParameters) factory {
+		return alpha(with(kindHandler, defaults, func(_ string, p profile.HeaderParameters) any { return headerHandler{p} }))
+	}
+	phase := profile.DefaultHeaderParameters()
+	phase.HeaderName = "EPP-Phase"
 	return registry{
 		"single-profile-handler": {kind: kindHandler, build: buildSingleProfile},
 		profile.DisaggType: with(kindHandler, profile.DefaultDisaggParameters(), func(_ string, p profile.DisaggParameters) any {
@@ -37,9 +42,8 @@ func handlers() registry {
 		profile.DataParallelType: deprecated(with(kindHandler, profile.DefaultDataParallelParameters(), func(_ string, p profile.DataParallelParameters) any {
 			return dataParallelHandler{p}
 		}), "single-profile-handler: each port of a pod is an endpoint that gateways reach"),
-		profile.HeaderType: alpha(with(kindHandler, profile.DefaultHeaderParameters(), func(_ string, p profile.HeaderParameters) any {
-			return headerHandler{p}
-		})),
+		profile.HeaderType:             byHeader(profile.DefaultHeaderParameters()),
+		"header-phase-profile-handler": deprecated(byHeader(phase), profile.HeaderType+", with headerName: EPP-Phase"),
 		profile.PrefixBasedType: with(kindDecider, profile.PrefixBasedParameters{}, func(n string, p profile.PrefixBasedParameters) any {
 			return profile.NewPrefixBased(n, p)
 		}),

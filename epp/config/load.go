@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairway-ai/fairway/api/v1alpha1"
 	plugins "github.com/fairway-ai/fairway/epp/plugin"
+	"github.com/fairway-ai/fairway/epp/report"
 	"github.com/fairway-ai/fairway/scheduler"
 	"github.com/fairway-ai/fairway/scheduler/scorer"
 )
@@ -125,6 +126,7 @@ func (o Options) load(data []byte) (*loader, error) {
 			l.featureGates()
 			l.requestHandler()
 			l.dataLayer()
+			l.listModels()
 			l.saturation()
 			l.schedule()
 		}
@@ -231,6 +233,10 @@ func (l *loader) carry(p *plugin) {
 		l.once(p, func() { l.config.Metrics.Source = b })
 	case ServedVerifier:
 		l.config.ServedHeader = true
+	case agentIdentity:
+		l.once(p, func() { l.config.SessionHeaders = b.headers() })
+	case report.Attribute:
+		l.report(p, b)
 	case MetricsEngines:
 		l.once(p, func() { l.config.Metrics.Engines = b })
 	case preciseIndex:

@@ -146,9 +146,14 @@ func (l *loader) session(p *plugin, params session.Parameters) *session.Affinity
 		}
 		return session.Source{Header: cmp.Or(s.HeaderName, session.IDHeader)}
 	}
-	sources := slices.Clone(params.SessionIDConfig.Sources)
-	for i, s := range sources {
+	var sources []session.Source
+	for i, s := range params.SessionIDConfig.Sources {
 		if s.Attribute == "" {
+			sources = append(sources, s)
+			continue
+		}
+		if agent := l.agent(s.Attribute); agent != nil {
+			sources = append(sources, agent...)
 			continue
 		}
 		producer := l.producer(s.Attribute)
@@ -158,7 +163,7 @@ func (l *loader) session(p *plugin, params session.Parameters) *session.Affinity
 				"no plugin publishes %s: declare a session-id-producer, or name a header instead", clip(s.Attribute))
 			continue
 		}
-		sources[i] = use(producer.built.(sessionID))
+		sources = append(sources, use(producer.built.(sessionID)))
 	}
 	if len(sources) == 0 && params.HeaderName == "" && params.ByID() {
 		if producer := l.producer(sessionProducer); producer != nil {

@@ -131,7 +131,7 @@ func (l *loader) profile(ps *profiles, spec v1alpha1.SchedulingProfile, path str
 	for i, sp := range spec.Plugins {
 		at, pn := fmt.Sprintf("%s.plugins[%d]", path, i), item(list, i)
 		p := l.ref(sp.PluginRef, at+".pluginRef", orSelf(pn, "pluginRef"),
-			kindFilter, kindScorer, kindPicker, kindHandler, kindDecider, kindProducer, kindDetector)
+			kindFilter, kindScorer, kindPicker, kindHandler, kindDecider, kindProducer, kindDetector, kindReporter, kindParser)
 		if p == nil {
 			continue
 		}

@@ -29,6 +29,7 @@ const (
 	kindFlow      kind = "flow control policy"
 	kindAdmitter  kind = "admitter"
 	kindReporter  kind = "response reporter"
+	kindResponder kind = "responder"
 	kindDecider   kind = "decider"
 	kindShim      kind = "header handler"
 )
@@ -170,7 +171,12 @@ func newRegistry() registry {
 		"inflight-load-producer":        builtIn(kindProducer, defaultInflightLoad()),
 		tokenProducerType:               tokens,
 		"tokenizer":                     deprecated(tokens, tokenProducerType),
+		modelsSourceType:                builtIn(kindSource, defaultModelsSource()),
+		modelsExtractorType:             builtIn(kindExtractor, modelsExtractor{}),
+		modelsResponderType:             alpha(builtIn(kindResponder, modelsResponder{})),
+		agentIdentityType:               alpha(builtIn(kindProducer, agentIdentity{})),
 		servedVerifierType:              builtIn(kindReporter, ServedVerifier{}),
+		reporterType:                    {kind: kindReporter, build: buildAttributeReporter},
 		"file-discovery":                builtIn(kindDiscovery, FileDiscovery{}),
 	}
 	maps.Copy(r, handlers())

@@ -14,6 +14,7 @@ import (
 	"github.com/fairway-ai/fairway/epp/kvcache"
 	"github.com/fairway-ai/fairway/epp/metrics"
 	"github.com/fairway-ai/fairway/epp/plugin"
+	"github.com/fairway-ai/fairway/epp/report"
 	"github.com/fairway-ai/fairway/pool/file"
 )
 
@@ -31,8 +32,8 @@ type Options struct {
 	// Source brings endpoints from elsewhere, instead of a file: it changes the set until
 	// ctx ends, and calls ready when it knows what there is.
 	Source func(ctx context.Context, set *epp.PoolSet, ready func()) error
-	// Picker are settings of the picker; Metrics and Explain have defaults, and Flow, Shed
-	// and Log are filled in.
+	// Picker are settings of the picker; Metrics and Explain have defaults, and Flow, Shed,
+	// Report, SessionHeaders and Log are filled in.
 	Picker epp.Options
 	// Server says where to serve; Picker and what it is to show are filled in.
 	Server epp.ServerOptions
@@ -71,6 +72,10 @@ func Run(ctx context.Context, o Options) error {
 	}
 	o.Picker.Log, o.Picker.ServedHeader = o.Log, o.Picker.ServedHeader || c.ServedHeader
 	o.Picker.Flow, o.Picker.Shed = c.FlowControl, c.Shedder()
+	o.Picker.SessionHeaders = c.SessionHeaders
+	if o.Picker.Report, err = report.New(c.Report, o.Log); err != nil {
+		return fmt.Errorf("the configuration is wrong: %w", err)
+	}
 	picker, err := epp.New(o.Picker)
 	if err != nil {
 		return err
@@ -89,15 +94,18 @@ func Run(ctx context.Context, o Options) error {
 		}
 		o.Picker.Metrics.WatchKVCache(pools.KVCache.Stats)
 	}
+	if pools.Models, err = Models(c, o.Log); err != nil {
+		return fmt.Errorf("the configuration is wrong: %w", err)
+	}
 	set := epp.NewPoolSet(pools)
 	o.Server.Picker, o.Server.Metrics, o.Server.Explain, o.Server.Log = picker, o.Picker.Metrics, o.Picker.Explain, o.Log
 	o.Server.ExtProc.Scan = ScanOptions(&c.Prefix, func(text string) { o.Log.Warn(text) })
-	return serve(ctx, &o, c, set, pools.KVCache, watch)
+	return serve(ctx, &o, c, set, pools, watch)
 }
 
 // serve runs the server, and what keeps the pools up to date until its last request has
 // ended.
-func serve(ctx context.Context, o *Options, c *config.Config, set *epp.PoolSet, caches *kvcache.Set, watch bool) error {
+func serve(ctx context.Context, o *Options, c *config.Config, set *epp.PoolSet, of epp.PoolSetOptions, watch bool) error {
 	if o.Endpoints != "" {
 		pools, err := file.Load(ctx, o.Endpoints)
 		if err == nil {
@@ -122,11 +130,14 @@ func serve(ctx context.Context, o *Options, c *config.Config, set *epp.PoolSet, 
 	if !c.Metrics.Disabled {
 		group.Go(func() error { return set.Run(around) })
 	}
-	if caches != nil {
+	if of.KVCache != nil {
 		group.Go(func() error {
 			defer fail() // else it would guess for ever
-			return caches.Run(around)
+			return of.KVCache.Run(around)
 		})
+	}
+	if of.Models != nil {
+		group.Go(func() error { return of.Models.Run(around) })
 	}
 	switch {
 	case o.Source != nil:

@@ -11,6 +11,8 @@ import (
 	"github.com/fairway-ai/fairway/epp"
 	"github.com/fairway-ai/fairway/epp/flowcontrol"
 	"github.com/fairway-ai/fairway/epp/kvcache"
+	"github.com/fairway-ai/fairway/epp/models"
+	"github.com/fairway-ai/fairway/epp/report"
 	"github.com/fairway-ai/fairway/epp/tracing"
 	"github.com/fairway-ai/fairway/extproc/scan"
 	"github.com/fairway-ai/fairway/pool"
@@ -66,12 +68,20 @@ type Options struct {
 	// their priority; nil for neither.
 	Flow *flowcontrol.Config
 	Shed *flowcontrol.Shedder
+	// SessionHeaders are the request headers that say what flow a request is of that names
+	// none.
+	SessionHeaders []string
+	// Report computes what is told of responses as dynamic metadata; nil tells nothing.
+	Report *report.Reporter
 	// Pool is how metrics of endpoints are read, and Scrape whether at all.
 	Pool   pool.Options
 	Scrape bool
 	// KVCache says how what endpoints' KV caches hold is followed, of the pools picked
 	// for here; nil for not at all. Log is filled in.
 	KVCache *kvcache.Options
+	// Models reads which models the endpoints of the pools picked for here serve; nil for
+	// nobody. It is run here.
+	Models *models.Set
 	// Scan are the prompt blocks that Policy wants.
 	Scan scan.Options
 	// Follow runs until its context ends and changes Policy meanwhile; nil for nothing.

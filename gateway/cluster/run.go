@@ -86,7 +86,7 @@ func (g *gateway) build(ctx context.Context) error {
 		return err
 	}
 	picking := epp.Options{
-		Priority: g.known.Priority, Rewrite: g.known.Rewrite, Flow: o.Flow, Shed: o.Shed,
+		Priority: g.known.Priority, Rewrite: g.known.Rewrite, Flow: o.Flow, Shed: o.Shed, Report: o.Report, SessionHeaders: o.SessionHeaders,
 		Hold: true, MaxHold: o.MaxHold, Metrics: g.metrics, Explain: ring, ExplainHeader: o.ExplainHeader,
 		Tracer: o.Tracer, Log: o.Log,
 	}
@@ -101,7 +101,7 @@ func (g *gateway) build(ctx context.Context) error {
 	if g.caches, err = g.newCaches(); err != nil {
 		return err
 	}
-	g.set = epp.NewPoolSet(epp.PoolSetOptions{Picker: picker, Policy: o.Policy, Pool: o.Pool, KVCache: g.caches, Log: o.Log})
+	g.set = epp.NewPoolSet(epp.PoolSetOptions{Picker: picker, Policy: o.Policy, Pool: o.Pool, KVCache: g.caches, Models: o.Models, Log: o.Log})
 	g.pickers = newPickerMetrics(g.metrics.Registry())
 	g.relay = relay.New(relay.Options{MaxBodyBytes: o.MaxBodyBytes, Metrics: g.pickers, Log: o.Log})
 	g.eds = eds.New(eds.Options{})
@@ -227,6 +227,9 @@ func (g *gateway) run(ctx context.Context) error {
 		}
 		return g.set.Run(ctx)
 	})
+	if g.o.Models != nil {
+		keep("lists of models", g.o.Models.Run)
+	}
 	if g.caches != nil {
 		keep("KV cache events", g.caches.Run)
 	}

@@ -7,22 +7,13 @@ import (
 	"strings"
 
 	"github.com/google/cel-go/cel"
-	"github.com/google/cel-go/checker"
 
 	"github.com/fairway-ai/fairway/api/v1alpha1"
+	"github.com/fairway-ai/fairway/internal/celexpr"
 )
 
-const (
-	// maxCosts bounds the costs of one rule.
-	maxCosts = 36
-	// maxExpression bounds an expression, in code points.
-	maxExpression = 1024
-	// maxDepth bounds how deep an expression may nest.
-	maxDepth = 64
-	// maxEffort bounds an evaluation, in CEL's units of cost: about one per operation,
-	// and one for ten bytes of a string looked at.
-	maxEffort = 10_000
-)
+// maxCosts bounds the costs of one rule.
+const maxCosts = 36
 
 // Program is the costs of a rule. A nil Program has none.
 type Program struct{ costs []cost }
@@ -97,101 +88,46 @@ func Compile(list []v1alpha1.Cost) (*Program, error) {
 	return p, nil
 }
 
-// compiler compiles expressions. Its environment, which takes a moment to make, is made
+// compiler compiles expressions. Its language, which takes a moment to make, is made
 // when the first one comes.
-type compiler struct{ env *cel.Env }
+type compiler struct{ language *celexpr.Language }
 
 func (k *compiler) compile(text string) (cel.Program, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, fmt.Errorf("must be set for type %s", v1alpha1.CostCEL)
 	}
-	if len(text) > 4*maxExpression {
-		return nil, fmt.Errorf("is longer than %d characters", maxExpression)
-	}
-	if k.env == nil {
+	if k.language == nil {
 		var err error
-		if k.env, err = newEnv(); err != nil {
+		if k.language, err = newLanguage(); err != nil {
 			return nil, err
 		}
 	}
-	ast, issues := k.env.Compile(text)
-	if issues.Err() != nil {
-		return nil, explain(issues)
+	program, err := k.language.Compile(text, "a number", cel.IntKind, cel.UintKind, cel.DoubleKind)
+	if err != nil && mixes(err.Error()) {
+		err = fmt.Errorf("%w (counts of tokens are unsigned: write 2u instead of 2, or double(input_tokens) * 0.5)", err)
 	}
-	switch t := ast.OutputType(); t.Kind() {
-	case cel.IntKind, cel.UintKind, cel.DoubleKind, cel.DynKind:
-	default:
-		return nil, fmt.Errorf("line 1, column 1: gives a %s; it must give a number", t)
-	}
-	effort, err := k.env.EstimateCost(ast, unknownSizes{})
-	if err != nil {
-		return nil, fmt.Errorf("what it costs to compute is unknown: %w", err)
-	}
-	if effort.Min > maxEffort {
-		return nil, fmt.Errorf("line 1, column 1: takes at least %d steps to compute; %d are allowed", effort.Min, maxEffort)
-	}
-	program, err := k.env.Program(ast, cel.CostLimit(maxEffort), cel.EvalOptions(cel.OptOptimize))
-	if err != nil {
-		return nil, fmt.Errorf("line 1, column 1: %w", err) // a constant part cannot be computed
-	}
-	return program, nil
+	return program, err
 }
 
-// newEnv is the language of expressions: CEL with its standard functions, and what
-// values has.
-func newEnv() (*cel.Env, error) {
-	options := []cel.EnvOption{
-		cel.ParserExpressionSizeLimit(maxExpression), cel.ParserRecursionLimit(maxDepth),
-		// One may compare 1 with 1u and 1.0, as numbers are.
-		cel.CrossTypeNumericComparisons(true),
+// mixes reports whether an error is about an operation of a count and another number.
+func mixes(text string) bool {
+	for _, pair := range []string{"'(uint, int)'", "'(int, uint)'", "'(uint, double)'", "'(double, uint)'"} {
+		if strings.Contains(text, pair) {
+			return true
+		}
 	}
+	return false
+}
+
+// newLanguage is the language of expressions: CEL with its standard functions, and what
+// values has.
+func newLanguage() (*celexpr.Language, error) {
+	var variables []cel.EnvOption
 	for _, name := range textVariables {
-		options = append(options, cel.Variable(name, cel.StringType))
+		variables = append(variables, cel.Variable(name, cel.StringType))
 	}
 	for _, name := range countVariables {
-		options = append(options, cel.Variable(name, cel.UintType))
+		variables = append(variables, cel.Variable(name, cel.UintType))
 	}
-	env, err := cel.NewEnv(options...)
-	if err != nil {
-		return nil, fmt.Errorf("the language of expressions: %w", err)
-	}
-	return env, nil
-}
-
-// maxMistakes bounds how many mistakes of one expression are told.
-const maxMistakes = 4
-
-// explain says what is wrong with an expression, and where.
-func explain(issues *cel.Issues) error {
-	var texts []string
-	mixed := false
-	for i, e := range issues.Errors() {
-		if i == maxMistakes {
-			texts = append(texts, "…")
-			break
-		}
-		if len(e.Message) > 300 {
-			e.Message = e.Message[:300] + "…"
-		}
-		texts = append(texts, fmt.Sprintf("line %d, column %d: %s", e.Location.Line(), e.Location.Column()+1, e.Message))
-		mixed = mixed || strings.Contains(e.Message, "'(uint, int)'") || strings.Contains(e.Message, "'(int, uint)'") ||
-			strings.Contains(e.Message, "'(uint, double)'") || strings.Contains(e.Message, "'(double, uint)'")
-	}
-	text := strings.Join(texts, "; ")
-	if mixed {
-		text += " (counts of tokens are unsigned: write 2u instead of 2, or double(input_tokens) * 0.5)"
-	}
-	return errors.New(text)
-}
-
-// unknownSizes knows nothing about how long strings are: the least is assumed, and an
-// evaluation is bounded whatever they are.
-type unknownSizes struct{}
-
-// EstimateSize implements checker.CostEstimator.
-func (unknownSizes) EstimateSize(checker.AstNode) *checker.SizeEstimate { return nil }
-
-// EstimateCallCost implements checker.CostEstimator.
-func (unknownSizes) EstimateCallCost(string, string, *checker.AstNode, []checker.AstNode) *checker.CallEstimate {
-	return nil
+	return celexpr.New(variables...)
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/cel-go/cel"
+
 	"github.com/fairway-ai/fairway/api/v1alpha1"
 )
 
@@ -170,7 +172,7 @@ func TestTokensAllocateNothing(t *testing.T) {
 }
 
 func TestVariablesAreDocumented(t *testing.T) {
-	env, err := newEnv()
+	language, err := newLanguage()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,8 +180,8 @@ func TestVariablesAreDocumented(t *testing.T) {
 		if _, ok := (activation{&values}).ResolveName(name); !ok {
 			t.Errorf("%s has no value", name)
 		}
-		if _, issues := env.Compile(name); issues.Err() != nil {
-			t.Error(issues.Err())
+		if _, err := language.Compile(name, "a value", cel.StringKind, cel.UintKind); err != nil {
+			t.Error(err)
 		}
 	}
 	if _, ok := (activation{&values}).ResolveName("secret"); ok {

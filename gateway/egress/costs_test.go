@@ -61,6 +61,26 @@ func readTold(t *testing.T, b []byte, keys ...string) string {
 	return strings.Join(out, " ")
 }
 
+// reporter is a picker's observer that reports the prompt's tokens.
+type reporter struct {
+	watcher
+	last observe.Usage
+}
+
+func (r *reporter) ResponseMetadata(u observe.Usage) []byte {
+	if u == r.last {
+		return nil
+	}
+	r.last = u
+	b, err := proto.Marshal(&structpb.Struct{Fields: map[string]*structpb.Value{
+		"envoy.lb": structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{"cost": structpb.NewNumberValue(float64(u.PromptTokens))}}),
+	}})
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
 func TestCostsOfRules(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	rule := airoute.Rule{Name: "ns/r/0", Route: "ns/r", Costs: []v1alpha1.Cost{
@@ -181,7 +201,7 @@ func TestPoolAnswers(t *testing.T) {
 		{"a pool that is translated for", "ns/q", false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			told, next := &outcomes{}, &watcher{}
+			told, next := &outcomes{}, &reporter{}
 			p := &PoolAnswers{Costs: c.Of, Observer: told, Now: func() time.Time { return at }}
 			req := extproc.NewRequest(headers("traceparent", "theirs"), nil)
 			req.ID, req.Path, req.Received, req.Body = "id", "/v1/chat/completions?x", at.Add(-time.Second), scan.Result{Model: "our/m", Stream: true}
@@ -207,6 +227,10 @@ func TestPoolAnswers(t *testing.T) {
 					t.Errorf("told %v, %q, %q", told.all, first, second)
 				}
 				return
+			}
+			reports := !tt.alone
+			if got := readTold(t, second, "envoy.lb/cost"); (got == "7") != reports {
+				t.Errorf("the picker told %s beside it", got)
 			}
 			if got := readTold(t, first, "dev.fairway/backend", "dev.fairway/rule", "dev.fairway/model", "dev.fairway/input_tokens", "dev.fairway.costs/out"); got != "ns/p ns/r/0 m - 0" {
 				t.Errorf("told first %s", got)

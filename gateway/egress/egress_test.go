@@ -22,6 +22,7 @@ import (
 	"github.com/fairway-ai/fairway/aibackend/chat"
 	"github.com/fairway-ai/fairway/aibackend/credentials"
 	"github.com/fairway-ai/fairway/extproc"
+	"github.com/fairway-ai/fairway/extproc/observe"
 	"github.com/fairway-ai/fairway/gateway/airoute"
 	"github.com/fairway-ai/fairway/gateway/xds"
 )
@@ -373,11 +374,15 @@ func TestElsewhere(t *testing.T) {
 		"ns/p": "headers 200 1.1.1.1:1, first, end 200", "": "headers 200 1.1.1.1:1, first, end 200",
 		"cloud": "headers 503 elsewhere, end 503",
 	} {
-		w := &watcher{}
+		w := &reporter{}
 		e := &elsewhere{Observer: w, target: airoute.Target{Pool: "ns/p"}}
 		e.ReadHeaders(getter(headers(BackendHeader, by)).Get)
 		e.ResponseHeaders(time.Time{}, 200, "1.1.1.1:1")
 		e.FirstToken(time.Time{})
+		// Through what tells clients of tries before, as well.
+		if told := (&teller{Observer: e}).ResponseMetadata(observe.Usage{Known: true}); (told == nil) != (by == "cloud") {
+			t.Errorf("%q: the picker reports %q", by, told)
+		}
 		e.End(time.Time{}, extproc.Outcome{Status: 200})
 		if got := strings.Join(w.told, ", "); got != want {
 			t.Errorf("%q: %s, want %s", by, got, want)

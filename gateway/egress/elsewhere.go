@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/mem"
 
 	"github.com/fairway-ai/fairway/extproc"
+	"github.com/fairway-ai/fairway/extproc/observe"
 	"github.com/fairway-ai/fairway/gateway/airoute"
 )
 
@@ -52,6 +53,14 @@ func (e *elsewhere) FirstToken(now time.Time) {
 	if !e.left {
 		e.Observer.FirstToken(now)
 	}
+}
+
+// ResponseMetadata implements extproc.MetadataTeller.
+func (e *elsewhere) ResponseMetadata(u observe.Usage) []byte {
+	if t, ok := e.Observer.(extproc.MetadataTeller); ok && !e.left {
+		return t.ResponseMetadata(u)
+	}
+	return nil
 }
 
 // End implements extproc.Observer.

@@ -118,13 +118,19 @@ func (w *watched) FirstToken(now time.Time) {
 	}
 }
 
-// ResponseMetadata implements extproc.MetadataTeller.
+// ResponseMetadata implements extproc.MetadataTeller. What the picker tells of an answer
+// of its pool is told beside it.
 func (w *watched) ResponseMetadata(u observe.Usage) []byte {
 	if !w.by {
 		return nil
 	}
 	usage := usageOf(u)
-	return w.ledger.tell(usage, func() *Outcome { w.outcome.Usage = usage; return &w.outcome }, w.of.Costs)
+	told := w.ledger.tell(usage, func() *Outcome { w.outcome.Usage = usage; return &w.outcome }, w.of.Costs)
+	if t, ok := w.next.(extproc.MetadataTeller); ok {
+		// Of a message that is in two parts, the fields are those of both.
+		told = append(told, t.ResponseMetadata(u)...)
+	}
+	return told
 }
 
 // End implements extproc.Observer.

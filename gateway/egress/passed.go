@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/fairway-ai/fairway/extproc"
+	"github.com/fairway-ai/fairway/extproc/observe"
 	"github.com/fairway-ai/fairway/gateway/airoute"
 )
 
@@ -116,6 +117,14 @@ func (t *teller) FirstToken(now time.Time) {
 	if t.Observer != nil {
 		t.Observer.FirstToken(now)
 	}
+}
+
+// ResponseMetadata implements extproc.MetadataTeller.
+func (t *teller) ResponseMetadata(u observe.Usage) []byte {
+	if o, ok := t.Observer.(extproc.MetadataTeller); ok {
+		return o.ResponseMetadata(u)
+	}
+	return nil
 }
 
 // End implements extproc.Observer.

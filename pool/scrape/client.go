@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -38,7 +39,7 @@ type ClientOptions struct {
 	MaxPage int64
 }
 
-// Client fetches metrics pages. It has connections of its own, one kept per
+// Client fetches metrics pages, and with Get pages of other kinds. It has connections of its own, one kept per
 // endpoint, follows no redirect and uses no proxy. It is safe for concurrent use.
 type Client struct {
 	scheme, path string
@@ -136,21 +137,52 @@ func (c *Client) URL(address string) string {
 	return c.scheme + "://" + address + c.path
 }
 
-// StatusError is an answer that is no metrics page.
+// StatusError is an answer that is no page.
 type StatusError struct{ Code int }
 
 func (e *StatusError) Error() string {
-	return fmt.Sprintf("metrics page answered HTTP %d %s", e.Code, http.StatusText(e.Code))
+	return fmt.Sprintf("the page answered HTTP %d %s", e.Code, http.StatusText(e.Code))
 }
 
 // Fetch reads the page at the URL. It ends when ctx does; a page larger than the
 // limit is an error. No error contains the URL, which may hold credentials.
 func (c *Client) Fetch(ctx context.Context, pageURL string, e *Engine) (Values, error) {
+	resp, err := c.open(ctx, pageURL, "text/plain;version=0.0.4")
+	if err != nil {
+		return Values{}, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	buf := c.buffers.Get().(*[]byte)
+	defer c.buffers.Put(buf)
+	return read(resp.Body, *buf, e, c.maxPage)
+}
+
+// Get reads a page of another kind, in JSON, as it is. It ends when ctx does; a page
+// larger than the limit is an error.
+func (c *Client) Get(ctx context.Context, pageURL string) ([]byte, error) {
+	resp, err := c.open(ctx, pageURL, "application/json")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	page, err := io.ReadAll(io.LimitReader(resp.Body, c.maxPage+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading the page: %w", withoutURL(err))
+	case int64(len(page)) > c.maxPage:
+		return nil, fmt.Errorf("%w: over %d bytes", ErrPageTooLarge, c.maxPage)
+	}
+	return page, nil
+}
+
+// open asks for a page and returns an answer that is one, as far as its head says. The
+// caller closes its body.
+func (c *Client) open(ctx context.Context, pageURL, accept string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, pageURL, nil)
 	if err != nil {
-		return Values{}, errors.New("metrics URL is malformed")
+		return nil, errors.New("the page's URL is malformed")
 	}
-	req.Header.Set("Accept", "text/plain;version=0.0.4")
+	req.Header.Set("Accept", accept)
 	req.Header.Set("Accept-Encoding", "identity")
 	req.Header.Set("User-Agent", "fairway")
 	if u := req.URL.User; u != nil {
@@ -160,21 +192,20 @@ func (c *Client) Fetch(ctx context.Context, pageURL string, e *Engine) (Values, 
 	// The transport alone, without http.Client: no redirects, no cookies.
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
-		return Values{}, withoutURL(err)
+		return nil, withoutURL(err)
 	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return Values{}, &StatusError{Code: resp.StatusCode}
+	switch enc := resp.Header.Get("Content-Encoding"); {
+	case resp.StatusCode != http.StatusOK:
+		err = &StatusError{Code: resp.StatusCode}
+	case enc != "" && enc != "identity":
+		err = fmt.Errorf("the page is encoded as %.20q; only identity is read", enc)
+	case resp.ContentLength > c.maxPage:
+		err = fmt.Errorf("%w: %d bytes", ErrPageTooLarge, resp.ContentLength)
+	default:
+		return resp, nil
 	}
-	if enc := resp.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
-		return Values{}, fmt.Errorf("metrics page is encoded as %.20q; only identity is read", enc)
-	}
-	if resp.ContentLength > c.maxPage {
-		return Values{}, fmt.Errorf("%w: %d bytes", ErrPageTooLarge, resp.ContentLength)
-	}
-	buf := c.buffers.Get().(*[]byte)
-	defer c.buffers.Put(buf)
-	return read(resp.Body, *buf, e, c.maxPage)
+	_ = resp.Body.Close()
+	return nil, err
 }
 
 func withoutURL(err error) error {

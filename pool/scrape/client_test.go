@@ -53,15 +53,15 @@ func TestFetch(t *testing.T) {
 			}
 		}},
 		"500": {handler: func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) },
-			want: "metrics page answered HTTP 500 Internal Server Error"},
+			want: "the page answered HTTP 500 Internal Server Error"},
 		"redirect is not followed": {handler: http.RedirectHandler("http://169.254.169.254/", http.StatusFound).ServeHTTP,
-			want: "metrics page answered HTTP 302 Found"},
+			want: "the page answered HTTP 302 Found"},
 		"garbage": {handler: page("<html>\x00\xff</html>"), want: ErrNoSeries.Error()},
 		"gzip": {handler: func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Encoding", "gzip") },
-			want: `metrics page is encoded as "gzip"; only identity is read`},
+			want: `the page is encoded as "gzip"; only identity is read`},
 		"announced too large": {handler: page(strings.Repeat("x", 2000)), o: ClientOptions{MaxPage: 1000},
-			want: "metrics page is too large: 2000 bytes"},
-		"100 MB": {want: "metrics page is too large: over 1048576 bytes", o: ClientOptions{MaxPage: 1 << 20},
+			want: "the page is too large: 2000 bytes"},
+		"100 MB": {want: "the page is too large: over 1048576 bytes", o: ClientOptions{MaxPage: 1 << 20},
 			handler: func(w http.ResponseWriter, r *http.Request) {
 				chunk := []byte(strings.Repeat(goodPage, 10_000))
 				for range 100 << 20 / len(chunk) {

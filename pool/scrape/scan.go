@@ -18,7 +18,7 @@ const (
 )
 
 // ErrPageTooLarge says that the page is larger than the limit.
-var ErrPageTooLarge = errors.New("metrics page is too large")
+var ErrPageTooLarge = errors.New("the page is too large")
 
 // sample is one line of a page. Its slices point into the scan buffer: they are
 // valid until the visitor returns.
