@@ -452,7 +452,7 @@ func TestRealServer(t *testing.T) {
 	defer run(t, p)()
 	wait := func(what string, ok func(scheduler.Metrics) bool) {
 		t.Helper()
-		for deadline := time.Now().Add(8 * time.Second); !ok(only(t, p)); time.Sleep(2 * time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); !ok(only(t, p)); time.Sleep(2 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%s: %+v", what, only(t, p))
 			}

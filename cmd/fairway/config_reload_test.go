@@ -190,9 +190,7 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.told(t, "no such file")
-	if err := os.WriteFile(r.file.path, []byte(labelled("b")), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	r.file.write(labelled("b"))
 	r.told(t, "true ")
 	if got := r.counts(); got != "2 6 1" {
 		t.Errorf("reloads %s", got)

@@ -144,7 +144,7 @@ func (r *runningEPP) ready(t *testing.T) bool {
 
 func (r *runningEPP) eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(25 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s\n%s", what, r.log)
 		}
@@ -221,9 +221,10 @@ func (k *kubeCluster) onePool(t *testing.T) {
 	k.create(t, p)
 	e.eventually(t, "ready", func() bool { return e.ready(t) })
 	for _, ip := range []string{"127.1.0.1", "127.1.0.2"} {
-		if got := pickAt(t, e.grpc, "test-epp-endpoint-selection="+ip); got != ip+":8000" {
-			t.Errorf("%s was asked for, picked %s", ip, got)
-		}
+		// That the pool is known does not say that both pods are.
+		e.eventually(t, ip+" is picked, which is asked for", func() bool {
+			return pickAt(t, e.grpc, "test-epp-endpoint-selection="+ip) == ip+":8000"
+		})
 	}
 	if err := k.Delete(t.Context(), p); err != nil {
 		t.Fatal(err)
@@ -259,9 +260,7 @@ func (k *kubeCluster) manyPools(t *testing.T) {
 		t.Fatal(err)
 	}
 	gets(first, "400") // which of two cannot be known
-	if !strings.Contains(e.log.String(), "pools name the same port") {
-		t.Errorf("the clash is not reported:\n%s", e.log)
-	}
+	e.eventually(t, "the clash is reported", func() bool { return strings.Contains(e.log.String(), "pools name the same port") })
 	third := testkit.FreePort(t)
 	by.Spec.EndpointPickerRef.Port.Number = inferencev1.PortNumber(third)
 	if err := k.Update(t.Context(), by); err != nil {

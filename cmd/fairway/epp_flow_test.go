@@ -35,7 +35,7 @@ plugins:
   parameters: {maxConcurrency: 1}
 flowControl:
   maxRequests: 1
-  defaultRequestTTL: 300ms
+  defaultRequestTTL: 2s
   enableEviction: true
   saturationDetector: {pluginRef: concurrency-detector}
 dataLayer: {injectDefaults: false}

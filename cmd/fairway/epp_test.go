@@ -38,7 +38,7 @@ func writeEndpoints(t *testing.T, path string, names ...string) {
 
 func eventually(t *testing.T, what string, log fmt.Stringer, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s\n%s", what, log)
 		}
@@ -93,7 +93,11 @@ func TestEPPRunsFollowsItsFileAndStops(t *testing.T) {
 		got := page("/metrics")
 		return strings.Contains(got, queue("c")) && !strings.Contains(got, queue("b"))
 	})
-	if err := os.WriteFile(endpoints, []byte("endpoints: [{name: 7"), 0o600); err != nil {
+	bad := filepath.Join(dir, "bad.yaml")
+	if err := os.WriteFile(bad, []byte("endpoints: [{name: 7"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(bad, endpoints); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "a bad file is reported", &log, func() bool { return strings.Contains(log.String(), "those in use stay") })

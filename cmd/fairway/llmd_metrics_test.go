@@ -148,9 +148,10 @@ func TestLLMDMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "failed scrapes", &log, func() bool {
+	eventually(t, "failed scrapes, and the end of every stream", &log, func() bool {
 		page := get("/metrics")
-		return strings.Contains(page, "llm_d_epp_datalayer_poll_errors_total{") && strings.Contains(page, "llm_d_epp_datalayer_extract_errors_total{")
+		return strings.Contains(page, "llm_d_epp_datalayer_poll_errors_total{") && strings.Contains(page, "llm_d_epp_datalayer_extract_errors_total{") &&
+			strings.Contains(page, "\nllm_d_epp_extproc_streams_inflight 0\n")
 	})
 	got := families(get("/metrics"))
 	for _, list := range []string{"metrics.txt", "metrics-legacy.txt"} {

@@ -107,7 +107,7 @@ func TestOwnPlugin(t *testing.T) {
 			case addr := <-addrs:
 				want := "10.0.0.2:8000"
 				got := picked(t, addr)
-				for deadline := time.Now().Add(5 * time.Second); got != want && o.Source != nil && time.Now().Before(deadline); {
+				for deadline := time.Now().Add(30 * time.Second); got != want && o.Source != nil && time.Now().Before(deadline); {
 					got = picked(t, addr) // the source may come a moment later
 				}
 				if got != want {

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -12,18 +11,9 @@ import (
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-)
 
-// refusedAddr is an address that nobody listens on.
-func refusedAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
+	"github.com/fairway-ai/fairway/internal/testkit"
+)
 
 // until reads messages until one of a body, or the end of one.
 func until(f foreign, end bool) error {
@@ -139,7 +129,7 @@ func TestFailures(t *testing.T) {
 					r := newRig(t)
 					addr := ""
 					if f.process == nil {
-						addr = refusedAddr(t)
+						addr = testkit.Refused(t)
 					} else {
 						addr, _ = serve(t, f.process)
 					}
@@ -228,7 +218,7 @@ func TestDeadPickerIsCheap(t *testing.T) {
 	wantPick(t, ask(), picked)
 	wantPick(t, ask(), picked)
 	// Closed: at once, before the body.
-	r.set(refusedAddr(t), false)
+	r.set(testkit.Refused(t), false)
 	for range tripAfter {
 		wantClosed(t, ask2(r))
 	}

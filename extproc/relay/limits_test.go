@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/fairway-ai/fairway/internal/testkit"
 )
 
 // TestLimits bounds what one picker takes.
@@ -91,7 +93,7 @@ func TestLog(t *testing.T) {
 	r := newRig(t, func(o *Options) {
 		o.Log = slog.New(slog.NewTextHandler(writer(func(b []byte) { mu.Lock(); defer mu.Unlock(); text.Write(b) }), nil))
 	})
-	addr := refusedAddr(t)
+	addr := testkit.Refused(t)
 	r.set(addr, true)
 	for range 3 {
 		wantOpen(t, ask2(r))

@@ -18,6 +18,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+
+	"github.com/fairway-ai/fairway/internal/testkit"
 )
 
 // certificate makes one for a name, and its PEM.
@@ -156,7 +158,7 @@ func TestRetire(t *testing.T) {
 	c.send(reqBody(prompt(100), true))
 	<-arrived
 	old := (*r.registry.pools.Load())["ns/p"].client
-	r.set(refusedAddr(t), true)
+	r.set(testkit.Refused(t), true)
 	wantOpen(t, r.open().request(buffered, prompt(100)))
 	close(gate)
 	wantPick(t, c.recv(), picked)

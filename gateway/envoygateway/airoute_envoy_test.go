@@ -12,6 +12,7 @@ import (
 
 	"github.com/fairway-ai/fairway/gateway/airoute"
 	"github.com/fairway-ai/fairway/gateway/xds"
+	"github.com/fairway-ai/fairway/internal/testkit"
 	"github.com/fairway-ai/fairway/test/realenvoy"
 )
 
@@ -63,21 +64,11 @@ func (p *provider) answer(status int) {
 	p.status, p.path, p.body, p.header = status, "", "", nil
 }
 
-// nobody is an address where connections are refused.
-func nobody(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // An AIRoute's rules fall back as they say, in an Envoy that knows nothing but what the
 // translation made, EDS, and real egress.
 func TestRealEnvoyAIRoute(t *testing.T) {
 	const feature, ns = "airoute-fallback", "airoute-fallback/"
-	cloud, inside, qwen, dead := newProvider(t), newProvider(t), newProvider(t), nobody(t)
+	cloud, inside, qwen, dead := newProvider(t), newProvider(t), newProvider(t), testkit.Refused(t)
 	place := func(b *airoute.Backend) {
 		at := map[string]*provider{ns + "anthropic": cloud, ns + "inside": inside}[b.Label]
 		if at == nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -29,6 +28,7 @@ import (
 	"github.com/fairway-ai/fairway/gateway/airoute"
 	"github.com/fairway-ai/fairway/gateway/egress"
 	"github.com/fairway-ai/fairway/gateway/xds"
+	"github.com/fairway-ai/fairway/internal/testkit"
 	"github.com/fairway-ai/fairway/test/realenvoy"
 )
 
@@ -199,12 +199,7 @@ func (r *rig) translate(name, eds string) envoy {
 	}
 	in := fromYAML(t, text)
 	for _, l := range in.Listeners {
-		free, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		a := netip.MustParseAddrPort(free.Addr().String())
-		_ = free.Close()
+		a := netip.MustParseAddrPort(testkit.Refused(t))
 		l.Address.GetSocketAddress().Address = a.Addr().String()
 		l.Address.GetSocketAddress().PortSpecifier = &corev3.SocketAddress_PortValue{PortValue: uint32(a.Port())}
 		r.ports[l.Name] = int(a.Port())

@@ -35,7 +35,7 @@ func startWatch(t *testing.T, l *Loader, path string) <-chan report {
 // until waits for a report that ok likes. Half-written states may come before it.
 func until(t *testing.T, reports <-chan report, what string, ok func(report) bool) {
 	t.Helper()
-	timeout := time.After(8 * time.Second)
+	timeout := time.After(30 * time.Second)
 	var last report
 	for {
 		select {

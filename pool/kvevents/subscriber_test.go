@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairway-ai/fairway/internal/testkit"
 	"github.com/fairway-ai/fairway/internal/zmtp"
 )
 
@@ -51,9 +52,7 @@ func TestReconnectsAfterARestart(t *testing.T) {
 }
 
 func TestBackoffGrowsAndSpreads(t *testing.T) {
-	l := listen(t)
-	port := l.Addr().(*net.TCPAddr).Port
-	_ = l.Close() // refused from now on
+	port := testkit.FreePort(t) // connections are refused
 	waits := make(chan time.Duration, 100)
 	fire := make(chan time.Time)
 	run(t, Options{

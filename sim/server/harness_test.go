@@ -196,7 +196,7 @@ func (c *client) metric(name string) float64 {
 // eventually polls a condition.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	for range 1000 {
+	for range 4000 {
 		if cond() {
 			return
 		}

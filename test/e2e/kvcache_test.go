@@ -172,7 +172,9 @@ func (k *caches) all() {
 	k.eventually("all servers to be followed", func(ctx context.Context) (string, bool) {
 		servers := k.servers(ctx)
 		for i := range servers {
-			k.tell(&servers[i])
+			if _, err := k.tell(&servers[i]); err != nil {
+				return err.Error(), false // it begins, or ends
+			}
 		}
 		done := map[string]bool{}
 		return k.follow(ctx, len(servers), done), len(servers) == 2 && len(done) == len(k.pickers(ctx))
@@ -180,15 +182,13 @@ func (k *caches) all() {
 }
 
 // tell gives a server a prompt that nobody else has, and returns it.
-func (k *caches) tell(server *corev1.Pod) string {
+func (k *caches) tell(server *corev1.Pod) (string, error) {
 	k.t.Helper()
 	k.prompts++
 	prompt := strings.Repeat(fmt.Sprintf("%s, prompt number %d. ", k.name, k.prompts), 60)
 	body := fmt.Sprintf(`{"model":%q,"max_tokens":1,"messages":[{"role":"user","content":%q}]}`, k.model, prompt)
-	if _, err := k.at(k.t.Context(), server, 8000, "v1/chat/completions", body); err != nil {
-		k.t.Fatal(err)
-	}
-	return prompt
+	_, err := k.at(k.t.Context(), server, 8000, "v1/chat/completions", body)
+	return prompt, err
 }
 
 // follow adds to done the pickers that follow n servers now, and says what another one
@@ -212,27 +212,28 @@ func (k *caches) found() {
 	k.t.Helper()
 	ctx := k.t.Context()
 	servers, pickers := k.servers(ctx), k.pickers(ctx)
-	blocks := func(ctx context.Context, i int) float64 {
-		v, err := k.series(ctx, &pickers[i], "fairway_kv_cache_blocks")
-		if err != nil {
-			k.t.Fatal(err)
-		}
-		return v
-	}
 	known := make([]float64, len(pickers))
 	for i := range pickers {
-		known[i] = blocks(ctx, i)
+		k.eventually("what a picker knows", func(ctx context.Context) (_ string, ok bool) {
+			var err error
+			known[i], err = k.series(ctx, &pickers[i], "fairway_kv_cache_blocks")
+			return fmt.Sprint(err), err == nil
+		})
 	}
 	prompts := map[string]string{}
 	for range 3 {
 		for i := range servers {
-			prompts[k.tell(&servers[i])] = servers[i].Name
+			prompt, err := k.tell(&servers[i])
+			if err != nil {
+				k.t.Fatal(err)
+			}
+			prompts[prompt] = servers[i].Name
 		}
 	}
 	for i := range pickers {
 		k.eventually("the prompts to be known", func(ctx context.Context) (string, bool) {
-			n := blocks(ctx, i)
-			return fmt.Sprintf("%g blocks, %g before", n, known[i]), n >= known[i]+float64(len(prompts)*cachedBlocks)
+			n, err := k.series(ctx, &pickers[i], "fairway_kv_cache_blocks")
+			return fmt.Sprintf("%g blocks, %g before: %v", n, known[i], err), err == nil && n >= known[i]+float64(len(prompts)*cachedBlocks)
 		})
 	}
 	for prompt, server := range prompts {

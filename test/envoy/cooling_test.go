@@ -10,6 +10,7 @@ import (
 
 	"github.com/fairway-ai/fairway/aibackend"
 	"github.com/fairway-ai/fairway/gateway/airoute"
+	"github.com/fairway-ai/fairway/internal/testkit"
 )
 
 // fellBack expects an answer from a backend, and what the client is told of those
@@ -44,8 +45,8 @@ func TestCooling(t *testing.T) {
 		Backends: []airoute.Backend{
 			provider("openai", aibackend.OpenAI, openai.addr, apiKey("", "sk")),
 			provider("busy", aibackend.OpenAI, busy.addr, apiKey("", "sk")),
-			provider("refused", aibackend.OpenAI, refused(t), apiKey("", "sk")),
-			provider("alone", aibackend.OpenAI, refused(t), apiKey("", "sk")),
+			provider("refused", aibackend.OpenAI, testkit.Refused(t), apiKey("", "sk")),
+			provider("alone", aibackend.OpenAI, testkit.Refused(t), apiKey("", "sk")),
 			provider("silent", aibackend.OpenAI, silent.addr, apiKey("", "sk")),
 			provider("slow", aibackend.OpenAI, silent.addr, apiKey("", "sk")),
 		},

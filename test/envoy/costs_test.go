@@ -81,10 +81,10 @@ func servePicker(t *testing.T, config *airoute.Config, pools ...xds.Pool) (socke
 func costRig(t *testing.T, config *airoute.Config, pools ...xds.Pool) *rig {
 	t.Helper()
 	path := realenvoy.Path(t)
-	r := &rig{t: t, logs: &recorder{t: t}, access: &recorder{}, socket: servePicker(t, config, pools...)}
+	r := &rig{t: t, logs: logging(t), access: &recorder{}, socket: servePicker(t, config, pools...)}
 	var err error
 	r.Gateway, err = standalone.Start(t.Context(), standalone.Options{
-		XDS:   xds.Options{Address: netip.MustParseAddrPort("127.0.0.1:0"), PickerSocket: r.socket, MaxBodyBytes: rigLimit, AccessLog: true},
+		XDS:   xds.Options{Address: netip.MustParseAddrPort("127.0.0.1:0"), PickerSocket: r.socket, MaxBodyBytes: rigLimit, MessageTimeout: patience, AccessLog: true},
 		Envoy: path, Concurrency: 1, DrainTimeout: patience, Routing: config.Routing(),
 		Log: slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelInfo})), Stdout: r.access,
 	}, pools)
@@ -275,6 +275,7 @@ func TestCostsAreRateLimited(t *testing.T) {
 	if s := ask("bob", "claude"); s != 200 {
 		t.Errorf("another user: status %d", s)
 	}
+	limiter.reports(t, "bob", "25")
 	// An error costs nothing.
 	if s := ask("eve", "lost"); s != 400 {
 		t.Errorf("status %d", s)

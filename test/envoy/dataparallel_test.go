@@ -2,30 +2,11 @@ package envoy
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 )
-
-// portPair is a port that was free a moment ago, as was the next.
-func portPair(t *testing.T) (first, second string) {
-	t.Helper()
-	for range 100 {
-		n, err := strconv.Atoi(freePort(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(n+1)); err == nil {
-			_ = l.Close()
-			return strconv.Itoa(n), strconv.Itoa(n + 1)
-		}
-	}
-	t.Fatal("no two ports are free")
-	return "", ""
-}
 
 // oneProfile picks one endpoint; a gateway that takes the destination from the header
 // alone can go to no other.

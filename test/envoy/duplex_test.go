@@ -10,9 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/fairway-ai/fairway/internal/testkit"
 	"github.com/fairway-ai/fairway/test/realenvoy"
 )
 
@@ -69,19 +71,10 @@ static_resources:
       endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %[2]s}}}}]}]
 `
 
-// freePort is a port nobody listened on a moment ago.
+// freePort is a port that nobody listens on, and that stays the test's own.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return strconv.Itoa(testkit.FreePort(t))
 }
 
 // background runs a program until the end of the test.

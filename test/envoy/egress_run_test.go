@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairway-ai/fairway/aibackend"
 	"github.com/fairway-ai/fairway/gateway/airoute"
+	"github.com/fairway-ai/fairway/internal/testkit"
 )
 
 // What the environment configures is served, with nothing else said.
@@ -126,7 +127,7 @@ endpoints:
 		})
 	}
 	serves(server)
-	write(text(anthropic, "Anthropic", endpoint(refused(t)))) // nobody listens there
+	write(text(anthropic, "Anthropic", endpoint(testkit.Refused(t)))) // nobody listens there
 	serves(anthropic)
 	if _, body, _ := anthropic.last(); !strings.Contains(string(body), `"big"`) {
 		t.Errorf("sent %s", body)

@@ -143,7 +143,7 @@ func newAIRig(t *testing.T, config *airoute.Config, pools ...xds.Pool) *aiRig {
 	t.Helper()
 	path := realenvoy.Path(t)
 	dir := shortDir(t)
-	r := &aiRig{config: config, rig: &rig{t: t, logs: &recorder{t: t}, access: &recorder{}, picker: &stub{}, socket: filepath.Join(dir, "picker.sock")}}
+	r := &aiRig{config: config, rig: &rig{t: t, logs: logging(t), access: &recorder{}, picker: &stub{}, socket: filepath.Join(dir, "picker.sock")}}
 	r.picker.set(func(_ context.Context, q *extproc.Request) (extproc.Pick, error) {
 		for _, p := range pools {
 			if p.Name == q.Pool && len(p.Endpoints) > 0 {
@@ -173,7 +173,7 @@ func newAIRig(t *testing.T, config *airoute.Config, pools ...xds.Pool) *aiRig {
 	go func() { _ = r.server.Serve(l) }()
 	t.Cleanup(r.server.Stop)
 	r.Gateway, err = standalone.Start(t.Context(), standalone.Options{
-		XDS:   xds.Options{Address: netip.MustParseAddrPort("127.0.0.1:0"), PickerSocket: r.socket, MaxBodyBytes: rigLimit, AccessLog: true},
+		XDS:   xds.Options{Address: netip.MustParseAddrPort("127.0.0.1:0"), PickerSocket: r.socket, MaxBodyBytes: rigLimit, MessageTimeout: patience, AccessLog: true},
 		Envoy: path, Concurrency: 1, DrainTimeout: patience, Routing: config.Routing(),
 		Log: slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelInfo})), Stdout: r.access,
 	}, pools)

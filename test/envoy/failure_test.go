@@ -12,6 +12,7 @@ import (
 
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/gateway/xds"
+	"github.com/fairway-ai/fairway/internal/testkit"
 )
 
 func TestPickerDies(t *testing.T) {
@@ -81,7 +82,7 @@ func TestPickerRefuses(t *testing.T) {
 func TestPickerHoldsAndHangs(t *testing.T) {
 	a, b := newBackend(t, nil), newBackend(t, nil)
 	r := newRig(t, []xds.Pool{pool("ns/p", true, a.addr, b.addr)}, func(o *xds.Options) {
-		o.MessageTimeout = 300 * time.Millisecond
+		o.MessageTimeout = 2 * time.Second // in which a busy machine's picker asks for more
 	})
 	hold := make(chan struct{})
 	r.picker.set(func(ctx context.Context, q *extproc.Request) (extproc.Pick, error) {
@@ -95,7 +96,7 @@ func TestPickerHoldsAndHangs(t *testing.T) {
 		}
 		return pickOf("ns/p", b.addr), nil
 	})
-	time.AfterFunc(900*time.Millisecond, func() { close(hold) }) // three message timeouts
+	time.AfterFunc(4*time.Second, func() { close(hold) }) // two message timeouts
 	if got := r.post(chat, prompt); got.status != 200 || got.by() != b.addr {
 		t.Errorf("held: got %d by %s, want the picked endpoint", got.status, got.by())
 	}
@@ -117,8 +118,8 @@ func TestPickerHoldsAndHangs(t *testing.T) {
 
 func TestLocalReplies(t *testing.T) {
 	a := newBackend(t, nil)
-	r := newRig(t, []xds.Pool{pool("ns/p", true, a.addr), pool("ns/empty", true), pool("ns/dead", true, refused(t))},
-		func(o *xds.Options) { o.StreamIdleTimeout = time.Second })
+	r := newRig(t, []xds.Pool{pool("ns/p", true, a.addr), pool("ns/empty", true), pool("ns/dead", true, testkit.Refused(t))},
+		func(o *xds.Options) { o.StreamIdleTimeout = 3 * time.Second })
 	to := func(pool, dest string) func() { return func() { r.picker.to(pool, dest) } }
 	huge := largePrompt(rigLimit + 3<<20)
 	over := largePrompt(rigLimit + 100)

@@ -14,6 +14,7 @@ import (
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/gateway/airoute"
 	"github.com/fairway-ai/fairway/gateway/xds"
+	"github.com/fairway-ai/fairway/internal/testkit"
 )
 
 // by expects an answer from a backend.
@@ -38,7 +39,7 @@ func newMixed(t *testing.T, poolHandler http.HandlerFunc, rules ...airoute.Rule)
 			provider("openai", aibackend.OpenAI, m.openai.addr, apiKey("x-special", "sk-openai")),
 			provider("anthropic", aibackend.Anthropic, m.anthropic.addr, apiKey("x-api-key", "sk-anthropic")),
 			provider("down", aibackend.OpenAI, down.addr, apiKey("x-odd-key", "sk-down")),
-			provider("refused", aibackend.Anthropic, refused(t), apiKey("x-api-key", "sk-refused")),
+			provider("refused", aibackend.Anthropic, testkit.Refused(t), apiKey("x-api-key", "sk-refused")),
 			provider("keyless", aibackend.OpenAI, m.openai.addr, credentials.Config{Type: credentials.TypeFromRequestHeader, FromRequestHeader: &credentials.FromRequestHeader{Header: "x-my-key"}}),
 		},
 		Rules: rules,
@@ -258,7 +259,7 @@ func TestFirstByteTimeout(t *testing.T) {
 	slow, openai := newBackend(t, slowStream(second)), newBackend(t, openAIProvider)
 	late := rule("late", to("silent"), to("openai"))
 	begun := rule("m", to("slow"), to("openai"))
-	late.FirstByteTimeout, begun.FirstByteTimeout = 300*time.Millisecond, 300*time.Millisecond
+	late.FirstByteTimeout, begun.FirstByteTimeout = 2*time.Second, 2*time.Second
 	r := newAIRig(t, &airoute.Config{
 		Backends: []airoute.Backend{
 			provider("silent", aibackend.OpenAI, silent.addr, apiKey("", "sk")),
@@ -272,7 +273,7 @@ func TestFirstByteTimeout(t *testing.T) {
 	if err := s.until("first"); err != nil {
 		t.Fatal(err)
 	}
-	time.AfterFunc(600*time.Millisecond, func() { close(second) })
+	time.AfterFunc(3*time.Second, func() { close(second) })
 	if err := s.until("[DONE]"); err != nil {
 		t.Errorf("a stream that had begun was cut: %v", err)
 	}

@@ -9,9 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/fairway-ai/fairway/internal/testkit"
 	"github.com/fairway-ai/fairway/test/realenvoy"
 )
 
@@ -24,6 +26,7 @@ type guide struct {
 	ports  map[string]string // the page's and the test's
 	bin    map[string]string
 	procs  map[string]context.CancelFunc // by --name
+	serve  []string                      // ports of those with a name
 }
 
 // pdPorts are the ports of the page and of examples/prefill-decode.
@@ -44,7 +47,8 @@ func openGuide(t *testing.T, page string) *guide {
 		g.ports[p] = freePort(t)
 	}
 	// The ranks are on ports that follow each other.
-	g.ports["8011"], g.ports["8012"] = portPair(t)
+	ranks := testkit.FreePorts(t, 2)
+	g.ports["8011"], g.ports["8012"] = strconv.Itoa(ranks), strconv.Itoa(ranks+1)
 	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
@@ -125,6 +129,7 @@ func (g *guide) start(lines string) {
 		})
 		if m := regexp.MustCompile(`--name (\S+)`).FindStringSubmatch(line); m != nil {
 			g.procs[m[1]] = stop
+			g.serve = append(g.serve, regexp.MustCompile(`--port (\S+)`).FindStringSubmatch(line)[1])
 		}
 	}
 }
@@ -167,9 +172,18 @@ func (g *guide) post(body string, headers ...string) *answer {
 // server is the simulated server that answered.
 func (a *answer) server() string { return a.header.Get("x-sim-server") }
 
-// ready waits until the gateway answers.
+// ready waits until every model server and the gateway answer.
 func (g *guide) ready() {
 	g.t.Helper()
+	for _, port := range g.serve {
+		eventually(g.t, "the server on port "+port+" answers", func() error {
+			resp, err := http.Get("http://127.0.0.1:" + port + "/health")
+			if err == nil {
+				_ = resp.Body.Close()
+			}
+			return err
+		})
+	}
 	eventually(g.t, "the gateway answers", func() error {
 		if a := g.post(asking("ready?")); a.status != 200 {
 			return fmt.Errorf("%d %s", a.status, a.body)

@@ -27,7 +27,7 @@ import (
 )
 
 // patience bounds every wait; nothing waits that long unless it fails.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // eventually waits until f returns nil.
 func eventually(t *testing.T, what string, f func() error) {
@@ -94,16 +94,6 @@ func (b *backend) last() (http.Header, []byte, string) {
 	defer b.mu.Unlock()
 	n := len(b.bodies) - 1
 	return b.headers[n], b.bodies[n], b.protos[n]
-}
-
-// refused is an address that nobody listens on.
-func refused(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // stub picks what a test says.
@@ -193,11 +183,12 @@ func newRig(t *testing.T, pools []xds.Pool, change ...func(*xds.Options)) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	r := &rig{t: t, logs: &recorder{t: t}, access: &recorder{}, picker: &stub{}, socket: filepath.Join(dir, "picker.sock")}
+	r := &rig{t: t, logs: logging(t), access: &recorder{}, picker: &stub{}, socket: filepath.Join(dir, "picker.sock")}
 	r.startPicker()
 	t.Cleanup(func() { r.server.Stop() })
 	o := xds.Options{
 		Address: netip.MustParseAddrPort("127.0.0.1:0"), PickerSocket: r.socket, MaxBodyBytes: rigLimit,
+		MessageTimeout: patience, // a busy machine's picker is slow, and is to be waited for
 	}
 	for _, f := range change {
 		f(&o)
@@ -234,11 +225,23 @@ func (r *rig) startPicker() {
 // killPicker cuts every stream and leaves nobody on the socket.
 func (r *rig) killPicker() { r.server.Stop() }
 
-// recorder keeps what is written, and shows it in the test's log.
+// recorder keeps what is written, and may show it in the test's log.
 type recorder struct {
-	t    *testing.T // may be nil
 	mu   sync.Mutex
+	t    *testing.T // nil: shows nothing
 	text strings.Builder
+}
+
+// logging is a recorder that shows what is written until the test's end: what ends later
+// may write still, which a test's log does not take.
+func logging(t *testing.T) *recorder {
+	r := &recorder{t: t}
+	t.Cleanup(func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.t = nil
+	})
+	return r
 }
 
 func (r *recorder) Write(p []byte) (int, error) {

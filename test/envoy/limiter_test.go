@@ -34,6 +34,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/fairway-ai/fairway/gateway/xds"
+	"github.com/fairway-ai/fairway/internal/testkit"
 )
 
 // limiter is a rate limit service: each user may use so much.
@@ -125,11 +126,11 @@ func packed(t *testing.T, m proto.Message) *anypb.Any {
 // have it, a rate limit that counts the cost "price" for each x-user.
 func startLimited(t *testing.T, envoy, picker string, routing xds.Routing, limits string) (url string) {
 	t.Helper()
-	port, err := netip.ParseAddrPort(refused(t))
+	port, err := netip.ParseAddrPort(testkit.Refused(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	resources, err := xds.RoutedResources(xds.Options{Address: port, PickerSocket: picker, MaxBodyBytes: rigLimit}, nil, routing)
+	resources, err := xds.RoutedResources(xds.Options{Address: port, PickerSocket: picker, MaxBodyBytes: rigLimit, MessageTimeout: patience}, nil, routing)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,8 +179,7 @@ func startLimited(t *testing.T, envoy, picker string, routing xds.Routing, limit
 		t.Fatal(err)
 	}
 	cmd := exec.Command(envoy, "--config-path", file, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
-	log := &recorder{t: t}
-	cmd.Stderr = log
+	cmd.Stderr = logging(t)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairway-ai/fairway/gateway/standalone"
 	"github.com/fairway-ai/fairway/gateway/xds"
+	"github.com/fairway-ai/fairway/internal/testkit"
 	"github.com/fairway-ai/fairway/test/realenvoy"
 )
 
@@ -130,7 +131,7 @@ func TestKillDoesNotWait(t *testing.T) {
 func TestCrashIsFollowedByRestart(t *testing.T) {
 	a := newBackend(t, nil)
 	r := newRig(t, []xds.Pool{pool("ns/p", true, a.addr)}, func(o *xds.Options) {
-		o.Address = netip.MustParseAddrPort(refused(t))
+		o.Address = netip.MustParseAddrPort(testkit.Refused(t))
 	})
 	r.picker.to("ns/p", a.addr)
 	r.servedBy(a)

@@ -48,7 +48,7 @@ static_resources:
                 envoy_grpc: {cluster_name: fairway}
                 initial_metadata: [{key: x-fairway-pool, value: ns/p}]
               failure_mode_allow: true
-              message_timeout: 1s
+              message_timeout: 3s
               max_message_timeout: 120s
               allow_mode_override: true
               allow_content_length_header: true
@@ -199,10 +199,14 @@ type relayRig struct {
 	picker   string // where a foreign picker listens
 }
 
-func newRelayRig(t *testing.T, mode string, handle http.HandlerFunc) *relayRig {
+func newRelayRig(t *testing.T, mode string, handle http.HandlerFunc, change ...func(*relay.Options)) *relayRig {
 	path := realenvoy.Path(t)
 	r := &relayRig{t: t, a: newBackend(t, handle), b: newBackend(t, handle)}
-	r.registry = relay.New(relay.Options{Log: slog.New(slog.NewTextHandler(&recorder{t: t}, nil)), MaxBodyBytes: 8 << 20})
+	o := relay.Options{Log: slog.New(slog.NewTextHandler(logging(t), nil)), MaxBodyBytes: 8 << 20, ResponseTimeout: patience}
+	for _, f := range change {
+		f(&o)
+	}
+	r.registry = relay.New(o)
 	t.Cleanup(r.registry.Close)
 	s := extproc.New(&stub{}, extproc.Options{Foreign: r.registry, MaxBodyBytes: 8 << 20, Log: slog.New(slog.DiscardHandler)})
 	g := grpc.NewServer(s.ServerOptions()...)
@@ -415,7 +419,7 @@ func TestRelayPickerDies(t *testing.T) {
 					for range 5 {
 						began := time.Now()
 						got := r.post(body)
-						if d := time.Since(began); d > 5*time.Second {
+						if d := time.Since(began); d >= relay.DefaultTimeout {
 							t.Errorf("took %v", d)
 						}
 						if open && (got.status != 200 || got.body != "ok") {
@@ -453,14 +457,14 @@ func TestRelayHangs(t *testing.T) {
 			_, _ = fmt.Fprintf(w, "data: %d\n\n", i)
 			w.(http.Flusher).Flush()
 		}
-	})
+	}, func(o *relay.Options) { o.ResponseTimeout = time.Second })
 	p := &foreignPicker{pick: r.a.addr, respond: func(extprocv3.ExternalProcessor_ProcessServer, []byte, bool) error { return nil }}
 	r.consult(p, false)
 	got := r.post(modelPrompt(100, "m"))
 	if got.status != 200 || !strings.HasPrefix(got.body, "data: 0\n\n") || !strings.HasSuffix(got.body, "data: 19\n\n") {
 		t.Errorf("got %d: %q", got.status, got.body)
 	}
-	held := &holding{foreignPicker: &foreignPicker{pick: r.b.addr}, d: 1500 * time.Millisecond} // Envoy waits 1 s
+	held := &holding{foreignPicker: &foreignPicker{pick: r.b.addr}, d: 4 * time.Second} // Envoy waits 3 s
 	r.consult(held, false)
 	if got := r.post(modelPrompt(100, "m")); got.status != 200 || got.by() != r.b.addr {
 		t.Errorf("held: got %d by %s, want the picked endpoint", got.status, got.by())

@@ -62,7 +62,7 @@ static_resources:
     lb_policy: ROUND_ROBIN
     common_lb_config: {healthy_panic_threshold: {value: 0}}
     health_checks:
-    - {timeout: 1s, interval: 0.1s, no_traffic_interval: 0.1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}
+    - {timeout: 10s, interval: 0.1s, no_traffic_interval: 0.1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
@@ -178,7 +178,7 @@ func (r *epps) start(i int) {
 			"--replica-port", r.replicas[i], "--replica-dns", "127.0.0.1:"+strings.Join(r.replicas, ",127.0.0.1:"))
 	}
 	cmd := exec.Command(r.fairway, args...)
-	out := &recorder{t: r.t}
+	out := logging(r.t)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/gateway/xds"
+	"github.com/fairway-ai/fairway/internal/testkit"
 )
 
 func TestPickedEndpointServes(t *testing.T) {
@@ -71,7 +72,7 @@ func TestNextAlternative(t *testing.T) {
 		_ = c.Close()
 	})
 	cases := []struct{ name, addr string }{
-		{"refused", refused(t)},
+		{"refused", testkit.Refused(t)},
 		{"503", newBackend(t, status(503)).addr},
 		{"429", newBackend(t, status(429)).addr},
 		{"reset", reset.addr},

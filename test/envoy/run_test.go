@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairway-ai/fairway/internal/testkit"
 	"github.com/fairway-ai/fairway/test/realenvoy"
 )
 
@@ -59,10 +60,10 @@ func startProgram(t *testing.T, args ...string) *program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listen := refused(t)
-	p := &program{t: t, out: &recorder{t: t}, url: "http://" + listen, tmp: shortDir(t), done: make(chan error, 1)}
+	listen := testkit.Refused(t)
+	p := &program{t: t, out: logging(t), url: "http://" + listen, tmp: shortDir(t), done: make(chan error, 1)}
 	p.cmd = exec.CommandContext(t.Context(), bin, append([]string{
-		"run", "--envoy", envoy, "--listen", listen, "--admin", refused(t), "--concurrency", "1",
+		"run", "--envoy", envoy, "--listen", listen, "--admin", testkit.Refused(t), "--concurrency", "1",
 	}, args...)...)
 	p.cmd.Env = append(os.Environ(), "TMPDIR="+p.tmp)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out

@@ -3,8 +3,6 @@ package fire
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,11 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairway-ai/fairway/internal/testkit"
 	"github.com/fairway-ai/fairway/test/realenvoy"
 )
 
 // patience bounds every wait; nothing waits that long unless it fails.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 // fairwayPath is cmd/fairway, built by TestMain; empty when that failed.
 var fairwayPath string
@@ -47,19 +46,11 @@ func eventually(t *testing.T, what string, f func() error) {
 	realenvoy.Eventually(t, patience, what, f)
 }
 
-// freePort is a port that nobody listens on. It is none that the system gives to
-// outgoing connections, so that it can be listened on again after a restart.
+// freePort is a port that nobody listens on, and that stays the test's own, also between
+// two processes that listen on it.
 func freePort(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		port := strconv.Itoa(20_000 + rand.IntN(10_000))
-		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
-			l.Close()
-			return port
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
+	return strconv.Itoa(testkit.FreePort(t))
 }
 
 // shortDir is a folder with a path that leaves room for a socket's name.

@@ -61,6 +61,7 @@ func newRig(t *testing.T, p xds.Pool, servers ...string) *rig {
 	r.gateway, err = standalone.Start(t.Context(), standalone.Options{
 		XDS: xds.Options{
 			Address: netip.MustParseAddrPort("127.0.0.1:0"), PickerSocket: r.socket(), MaxBodyBytes: bodyLimit,
+			MessageTimeout: patience, // a busy machine's picker is slow, and is to be waited for
 		},
 		Envoy: envoy, Concurrency: 1, DrainTimeout: patience, Stdout: io.Discard,
 		Log: slog.New(slog.NewTextHandler(logs, nil)),

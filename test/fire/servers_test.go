@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -49,15 +50,19 @@ func TestServerKilled(t *testing.T) {
 func (r *rig) onlyCut(all []failure, s *modelServer) {
 	r.t.Helper()
 	for _, f := range all {
-		page, err := get("http://" + r.admin + explain.Path + "/" + f.id)
 		var d explain.Decision
-		if err == nil {
-			err = json.Unmarshal(page, &d)
-		}
+		eventually(r.t, fmt.Sprintf("the picker knows how it ended: %v", f), func() error {
+			page, err := get("http://" + r.admin + explain.Path + "/" + f.id)
+			if err == nil {
+				err = json.Unmarshal(page, &d)
+			}
+			if err == nil && d.Outcome == nil {
+				err = errors.New("it has not")
+			}
+			return err
+		})
 		switch {
-		case err != nil:
-			r.t.Errorf("lost: %v (%v)", f, err)
-		case d.Outcome == nil || d.Outcome.Status != http.StatusOK || d.Outcome.Served != s.id(&d):
+		case d.Outcome.Status != http.StatusOK || d.Outcome.Served != s.id(&d):
 			r.t.Errorf("lost: %v; the picker saw %+v", f, d.Outcome)
 		case f.status == http.StatusBadGateway && strings.Contains(f.err.Error(), "upstream_failed"):
 			// The server's headers had come, and were not sent on yet.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -14,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairway-ai/fairway/internal/testkit"
 	"github.com/fairway-ai/fairway/test/realenvoy"
 )
 
@@ -156,9 +156,9 @@ func start(t *testing.T, envoy, text string) string {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	listen := free(t)
+	listen := testkit.Refused(t)
 	out := &output{}
-	cmd := exec.Command(bin, "run", "-f", file, "--envoy", envoy, "--listen", listen, "--admin", free(t), "--concurrency", "1")
+	cmd := exec.Command(bin, "run", "-f", file, "--envoy", envoy, "--listen", listen, "--admin", testkit.Refused(t), "--concurrency", "1")
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
@@ -185,15 +185,4 @@ func start(t *testing.T, envoy, text string) string {
 		return nil
 	})
 	return "http://" + listen
-}
-
-// free is an address that nobody listens on.
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

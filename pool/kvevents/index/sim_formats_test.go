@@ -3,7 +3,6 @@ package index_test
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http/httptest"
 	"strconv"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fairway-ai/fairway/epp/tokens"
+	"github.com/fairway-ai/fairway/internal/testkit"
 	"github.com/fairway-ai/fairway/pool/kvevents"
 	"github.com/fairway-ai/fairway/pool/kvevents/index"
 	"github.com/fairway-ai/fairway/scheduler/prefix"
@@ -241,7 +241,7 @@ func TestCPUTier(t *testing.T) {
 
 // TestRanksPublishOnPortsOfTheirOwn follows two data parallel ranks.
 func TestRanksPublishOnPortsOfTheirOwn(t *testing.T) {
-	base := twoPorts(t)
+	base := testkit.FreePorts(t, 2)
 	var urls []string
 	for rank := range 2 {
 		_, url := start(t, 16, server.Config{Rank: rank, KVEvents: server.KVEvents{Endpoint: "tcp://*:" + strconv.Itoa(base)}})
@@ -273,24 +273,4 @@ func TestRanksPublishOnPortsOfTheirOwn(t *testing.T) {
 		}
 		w.has("the other rank", keys, int32(1-rank), 0)
 	}
-}
-
-// twoPorts is a port that was free a moment ago, as was the next.
-func twoPorts(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		a, err := net.Listen("tcp", ":0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := port(a.Addr())
-		b, err := net.Listen("tcp", ":"+strconv.Itoa(n+1))
-		_ = a.Close()
-		if err == nil {
-			_ = b.Close()
-			return n
-		}
-	}
-	t.Fatal("no two ports are free")
-	return 0
 }
