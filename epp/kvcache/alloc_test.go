@@ -26,6 +26,7 @@ func TestAllocations(t *testing.T) {
 	w := newWorld(t, kvcache.Options{Events: kvevents.Options{SocketPort: port}})
 	w.serve(a, b)
 	w.live(2)
+	heard(w, a)
 	measure := func(p *epp.Picker, body string) float64 {
 		req := w.request(body)
 		ctx, now := context.Background(), time.Now()

@@ -33,7 +33,7 @@ type Cache struct {
 	matches sync.Pool
 	lookups lookups
 	local   localCounters
-	model   onlyModel
+	models  models
 }
 
 var _ scheduler.Holdings = (*Cache)(nil)
@@ -126,11 +126,25 @@ type Found struct {
 	Tokens int64
 }
 
+// known is how many endpoints say what they hold.
+func (c *Cache) known() (n int) {
+	for _, e := range c.pool.Snapshot().Endpoints {
+		if c.index.Exact(e.Slot) {
+			n++
+		}
+	}
+	return n
+}
+
 // Find returns a prompt's keys, appended to dst, within the budget; ok is false when its
-// tokens are not known by then.
+// tokens are not known by then, or no engine names its model.
 func (c *Cache) Find(ctx context.Context, p Prompt, dst []prefix.Block) (f Found, ok bool) {
 	if p.Model == "" {
-		p.Model = c.model.name()
+		p.Model = c.models.only()
+	}
+	if !c.models.covers(p.Model) {
+		c.models.missed(p.Model, c.set.o.Clock.Now())
+		return Found{}, false
 	}
 	var t tokens.Tokens
 	if p.Known != nil {

@@ -11,8 +11,9 @@
 //
 // A Cache is an index by token ids, beside the pool's own prefix index by bytes, which
 // goes on learning from what is sent where. An endpoint counts as known while its events
-// are followed; the index by bytes takes over, as warm as ever, when they stop, and for
-// requests whose tokens are not known in time.
+// are followed and most of what they tell is understood; the index by bytes takes over, as
+// warm as ever, when that ends, and for requests whose tokens are not known in time or
+// whose model no engine names.
 //
 // # Time
 //

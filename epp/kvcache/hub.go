@@ -204,7 +204,7 @@ func (h *hub) Stored(name string, e *kvevents.Stored) {
 		if e.Model == "" && e.LoRA == "" && len(e.Tokens) > 0 {
 			t.noName()
 		}
-		t.cache.model.saw(e.Model)
+		t.cache.models.saw(e)
 		t.cache.index.Stored(name, e)
 	}
 }

@@ -92,6 +92,13 @@ func (h *hub) tell(address string, tokens []uint32) {
 	h.Stored(name, &kvevents.Stored{Hashes: []uint64{1}, Tokens: tokens, BlockSize: len(tokens), Model: "m", Medium: "gpu"})
 }
 
+// hears has the cache's engines name models.
+func (c *Cache) hears(models ...string) {
+	for _, m := range models {
+		c.models.saw(&kvevents.Stored{Model: m})
+	}
+}
+
 func ids(n int) []uint32 {
 	out := make([]uint32, n)
 	for i := range out {

@@ -19,14 +19,14 @@ type telling struct {
 	since    time.Time // the first look
 	from     time.Time // of the lines that are counted
 	lines    int
-	known    bool // whether it was told that the endpoint is live, or not
-	live     bool
+	known    bool // whether it was told that the endpoint is exact, or not
+	exact    bool
 	nameless bool
 	was      bool // live at the look before
 }
 
-// report logs whether the endpoint is followed, when that has changed: the state as it
-// is at the look, not each that was since the one before.
+// report logs whether the endpoint's cache is known, when that has changed: the state as
+// it is at the look, not each that was since the one before.
 func (t *target) report(log *slog.Logger, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -45,16 +45,20 @@ func (t *target) report(log *slog.Logger, now time.Time) {
 	if now.Sub(told.from) >= sayEvery {
 		told.from, told.lines = now, 0
 	}
+	exact := t.live && t.cache.index.Exact(t.slot)
 	switch {
-	case told.known && told.live == t.live, told.lines == sayMost,
-		!told.known && !t.live && now.Sub(told.since) < firstAfter:
+	case told.known && told.exact == exact, told.lines == sayMost,
+		!told.known && !exact && now.Sub(told.since) < firstAfter:
 		return
 	}
-	told.known, told.live = true, t.live
+	told.known, told.exact = true, exact
 	told.lines++
-	if t.live {
+	switch {
+	case exact:
 		log.Info("an endpoint's KV cache is known: its events are followed", "pool", t.cache.name, "endpoint", t.id)
-		return
+	case t.live:
+		log.Warn("an endpoint's KV cache is guessed: its events tell of blocks behind others that are not known; let it replay events, so that what it cached before is known", "pool", t.cache.name, "endpoint", t.id)
+	default:
+		log.Warn("an endpoint's KV cache is guessed: its events are not followed", "pool", t.cache.name, "endpoint", t.id)
 	}
-	log.Warn("an endpoint's KV cache is guessed: its events are not followed", "pool", t.cache.name, "endpoint", t.id)
 }

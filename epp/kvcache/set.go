@@ -3,6 +3,7 @@ package kvcache
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -119,8 +120,16 @@ func (s *Set) Run(ctx context.Context) error {
 			for _, c := range s.all() {
 				c.index.Expire()
 			}
-			s.hub.report(s.o.Log, s.o.Clock.Now())
+			s.report(s.o.Log, s.o.Clock.Now())
 		}
+	}
+}
+
+// report logs what an operator must know.
+func (s *Set) report(log *slog.Logger, now time.Time) {
+	s.hub.report(log, now)
+	for _, c := range s.all() {
+		c.models.report(log, c.name, now)
 	}
 }
 

@@ -133,6 +133,7 @@ func TestBudget(t *testing.T) {
 	k := newClock()
 	s := newSet(t, Options{Clock: k, Tokens: Tokens{Engines: true, Budget: 50 * time.Millisecond}})
 	c := s.Open("ns/a", newFakePool(endpoint("ns/x", address, 0)))
+	c.hears("m")
 	found := make(chan bool)
 	find := func() {
 		_, ok := c.Find(context.Background(), Prompt{Path: chatPath, Model: "m", Body: []byte(chatBody)}, nil)
@@ -214,6 +215,7 @@ func TestSources(t *testing.T) {
 			k.step = test.step
 			s := newSet(t, Options{Clock: k, Tokens: test.o})
 			c := s.Open("ns/a", newFakePool(endpoint("ns/x", address, 0)))
+			c.hears("m", "other")
 			f, ok := c.Find(context.Background(), Prompt{Path: test.path, Model: test.model, Body: []byte(test.in)}, nil)
 			if ok != test.ok || test.tokens > 0 && int(f.Tokens) != test.tokens || test.keys > 0 && len(f.Keys) != test.keys {
 				t.Errorf("%d tokens, %d keys, found: %v", f.Tokens, len(f.Keys), ok)
@@ -234,6 +236,7 @@ func TestURL(t *testing.T) {
 	var keys [2]uint64
 	for i, model := range []string{"m", "adapter"} {
 		c := s.Open("ns/"+model, newFakePool(scheduler.Endpoint{ID: "ns/x", Address: "127.0.0.1:1", Load: new(scheduler.Load)}))
+		c.hears("m", "adapter")
 		f, ok := c.Find(context.Background(), Prompt{Path: chatPath, Model: model, Body: []byte(chatBody)}, nil)
 		if !ok || len(f.Keys) != 2 {
 			t.Fatalf("%+v %v", f, ok)

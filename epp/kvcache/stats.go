@@ -32,7 +32,8 @@ type Stats struct {
 type PoolStats struct {
 	// Name is "namespace/name".
 	Name string
-	// Followed is the number of endpoints, Live that of those whose events are followed.
+	// Followed is the number of endpoints, Live that of those whose events are followed
+	// and say what they hold.
 	Followed, Live int
 }
 
@@ -137,7 +138,7 @@ func (s *Set) Stats() Stats {
 	var pools []PoolStats
 	for c := range s.caches {
 		sum.add(c, s.shared)
-		pools = append(pools, PoolStats{Name: c.name, Followed: c.pool.Snapshot().Len(), Live: int(c.live.Load())})
+		pools = append(pools, PoolStats{Name: c.name, Followed: c.pool.Snapshot().Len(), Live: c.known()})
 	}
 	s.mu.Unlock()
 	if s.shared != nil {

@@ -275,5 +275,8 @@ func (c *Conn) command(body []byte) error {
 
 const pongTimeout = 5 * time.Second
 
+// SetReadDeadline bounds all reads from now on.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.nc.SetReadDeadline(t) }
+
 // Close closes the connection under it.
 func (c *Conn) Close() error { return c.nc.Close() }

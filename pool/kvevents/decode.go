@@ -51,6 +51,7 @@ type event struct {
 	spec       []byte
 	hasHashes  bool
 	extraGiven bool
+	salt       []byte // of an engine that has a field of its own for it
 }
 
 // The fields of events in the order of their array form, after the type.
@@ -90,6 +91,7 @@ func (d *decoder) read(r *reader) error {
 				return err
 			}
 		}
+		d.placeSalt()
 		return nil
 	}
 	n, err := r.array()
@@ -118,6 +120,7 @@ func (d *decoder) read(r *reader) error {
 			return err
 		}
 	}
+	d.placeSalt()
 	return nil
 }
 
@@ -152,7 +155,7 @@ func (d *decoder) field(r *reader, key string) (err error) {
 		v, err = r.integer()
 		e.loraID = int64(v)
 	case "lora_name":
-		if r.isMap() { // SGLang has no such field, and its metadata here
+		if r.isMap() { // an earlier SGLang has no such field, and its metadata here
 			err = d.readMetadata(r)
 		} else {
 			e.lora, err = name(r)
@@ -168,6 +171,8 @@ func (d *decoder) field(r *reader, key string) (err error) {
 		e.group, e.hasGroup = int(v), true
 	case "extra_keys":
 		err = d.readExtra(r)
+	case "cache_salt":
+		e.salt, err = name(r)
 	default:
 		err = r.skip()
 	}
@@ -244,6 +249,9 @@ func (d *decoder) readTokens(r *reader) error {
 	}
 	for range n {
 		t, err := r.token()
+		if errors.Is(err, errType) && r.isArray() {
+			t, err = r.firstOfPair()
+		}
 		if err != nil {
 			return err
 		}
@@ -271,40 +279,6 @@ func (d *decoder) readExtra(r *reader) error {
 		d.ends = append(d.ends, len(d.flat))
 	}
 	d.ev.extraGiven = true
-	return nil
-}
-
-// readMetadata reads the cache salt of SGLang's metadata, which every block of a prompt
-// repeats; it counts for the first one.
-func (d *decoder) readMetadata(r *reader) error {
-	n, err := r.object()
-	if err != nil {
-		return err
-	}
-	for range n {
-		key, err := r.data()
-		if err != nil {
-			return err
-		}
-		if string(key) != "cache_salt" {
-			if err := r.skip(); err != nil {
-				return err
-			}
-			continue
-		}
-		if r.null() {
-			continue
-		}
-		salt, err := name(r)
-		if err != nil {
-			return err
-		}
-		if !d.ev.hasParent && len(salt) > 0 {
-			d.flat = append(d.flat, Extra{Key: salt})
-			d.ends = append(d.ends, len(d.flat))
-			d.ev.extraGiven = true
-		}
-	}
 	return nil
 }
 

@@ -79,7 +79,7 @@ func TestEngines(t *testing.T) {
 
 // The map form says the same as the array form.
 func TestBothFormsAgree(t *testing.T) {
-	for _, name := range []string{"vllm", "vllm-sha256", "vllm-groups", "vllm-offload"} {
+	for _, name := range []string{"vllm", "vllm-sha256", "vllm-groups", "vllm-offload", "vllm-tiers"} {
 		a, err := os.ReadFile("testdata/events/" + name + "-array.txt")
 		if err != nil {
 			t.Fatal(err)

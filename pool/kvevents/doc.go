@@ -19,7 +19,8 @@
 // A message, a queue, an event, the number of connections and the time a replay
 // takes are bounded; memory grows with bytes that have come, never with what a
 // header claims. An endpoint that floods fills its own queue, and loses its own
-// state. When endpoints dial, a connection speaks only for endpoints of its own
+// state; all queues together are bounded, and each has a share that others cannot
+// take. When endpoints dial, a connection speaks only for endpoints of its own
 // address.
 //
 // The package must never decide about routing, know a request, or hold up one

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"slices"
 	"strings"
@@ -158,6 +159,9 @@ type publisher struct {
 	kept  []kept
 	asked []uint64
 	mute  bool // replays are not answered
+	// lose drops a message of replay n, as a full queue does; the end's number is the
+	// highest.
+	lose func(n int, seq uint64) bool
 }
 
 type kept struct {
@@ -222,17 +226,16 @@ func (p *publisher) replay(c *zmtp.Conn) {
 		from := binary.BigEndian.Uint64(m.Frames[1])
 		p.mu.Lock()
 		p.asked = append(p.asked, from)
-		list, mute := slices.Clone(p.kept), p.mute
+		list, mute, n, lose := slices.Clone(p.kept), p.mute, len(p.asked), p.lose
 		p.mu.Unlock()
 		if mute {
 			return
 		}
-		for _, k := range list {
-			if k.seq >= from {
+		for _, k := range append(list, kept{seq: math.MaxUint64}) {
+			if k.seq >= from && (lose == nil || !lose(n, k.seq)) {
 				_ = c.Write(nil, be(k.seq), k.payload)
 			}
 		}
-		_ = c.Write(nil, be(^uint64(0)), nil)
 	}
 }
 

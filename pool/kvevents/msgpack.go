@@ -110,6 +110,23 @@ func (r *reader) token() (uint32, error) {
 	return uint32(v), err
 }
 
+// firstOfPair reads a token that stands with the one behind it, as where an engine's
+// draft model looks at both.
+func (r *reader) firstOfPair() (uint32, error) {
+	n, err := r.array()
+	if err != nil {
+		return 0, err
+	}
+	if n != 2 {
+		return 0, errType
+	}
+	first, err := r.token()
+	if err == nil {
+		_, err = r.token()
+	}
+	return first, err
+}
+
 // data reads a string or binary value, in place.
 func (r *reader) data() ([]byte, error) {
 	c, err := r.peek()

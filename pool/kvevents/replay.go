@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"strconv"
 	"time"
@@ -26,6 +25,11 @@ const (
 	// settle is the time between a subscription and the replay of what was before
 	// it, for the publisher to take the subscription in.
 	settle = 200 * time.Millisecond
+	// replayAsks is how often a publisher is asked within one replay: one that sends
+	// faster than it is read leaves out what finds its queue full. replayIdle is how
+	// long it may be silent in the midst of an answer until its end counts as left out.
+	replayAsks = 16
+	replayIdle = 5 * time.Second
 )
 
 // replay has the messages from a sequence number on sent again, unless the
@@ -75,7 +79,7 @@ func (src *source) replay(from uint64, pending *item) bool {
 
 // unpop puts an item back in front. The caller holds src.mu.
 func (src *source) unpop(it item) {
-	src.bytes += len(it.payload)
+	src.weigh(len(it.payload))
 	if src.head > 0 {
 		src.head--
 		src.queue[src.head] = it
@@ -130,64 +134,6 @@ func (src *source) unreplayed(from uint64, err error) {
 	if from > 0 {
 		src.reset()
 	}
-}
-
-func (src *source) fetch(ctx context.Context, target Endpoint, from uint64) error {
-	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
-	defer cancel()
-	c, err := src.s.connect(ctx, target.Address, src.s.o.ReplayPort+target.Rank, zmtp.Dealer)
-	if err != nil {
-		return err
-	}
-	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
-	defer c.Close()
-	if err := c.Write(nil, binary.BigEndian.AppendUint64(nil, from)); err != nil {
-		return fmt.Errorf("asking for a replay: %w", err)
-	}
-	var m zmtp.Message
-	var d decoder
-	for want := from; ; {
-		if err := c.Read(&m); err != nil {
-			return fmt.Errorf("reading a replay: %w", err)
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if over, err := src.replayed(m.Frames, from, &want, &d); over || err != nil {
-			return err
-		}
-	}
-}
-
-// replayed takes one message of a replay, which began at from and has come to want. It
-// reports whether that was the last one.
-func (src *source) replayed(frames [][]byte, from uint64, want *uint64, d *decoder) (over bool, err error) {
-	n := len(frames)
-	if n < 2 {
-		return false, errReplayOrder
-	}
-	payload := frames[n-1]
-	if len(payload) == 0 {
-		if from == 0 && !src.started {
-			// Nothing has been published yet.
-			src.started, src.next = true, 0
-		}
-		return true, nil
-	}
-	seq, ok := sequence(frames[n-2])
-	switch {
-	case !ok || seq == math.MaxUint64 || seq < *want && *want > from:
-		return false, errReplayOrder
-	case seq < *want:
-		return false, nil
-	case seq > *want && src.started:
-		// What is between has left the publisher's buffer.
-		src.reset()
-	}
-	*want = seq + 1
-	src.s.stats.replayed.Add(1)
-	src.apply(item{seq: seq, payload: payload}, d)
-	return false, nil
 }
 
 // sequence reads a message's number: 8 bytes, behind which some publishers append

@@ -90,13 +90,12 @@ func FuzzReplayFrames(f *testing.F) {
 		} else {
 			src.started, src.next = true, from
 		}
-		var d decoder
-		want := from
+		a := answer{src: src, from: from, want: from}
 		for _, m := range frames(b) {
-			before := want
-			over, err := src.replayed(m, from, &want, &d)
-			if want < before || s.Stats().Replayed > 0 && src.next != want {
-				t.Fatalf("from %d: was at %d, is at %d, next is %d", from, before, want, src.next)
+			before := a.want
+			over, err := a.take(m)
+			if a.want < before || s.Stats().Replayed > 0 && src.next != a.want {
+				t.Fatalf("from %d: was at %d, is at %d, next is %d", from, before, a.want, src.next)
 			}
 			if over || err != nil {
 				break

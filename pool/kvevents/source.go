@@ -114,7 +114,8 @@ func (src *source) start(parent context.Context) (context.Context, Endpoint) {
 // caller holds src.mu.
 func (src *source) replace(it item) {
 	clear(src.queue)
-	src.queue, src.head, src.bytes, src.overflown = append(src.queue[:0], it), 0, 0, false
+	src.queue, src.head, src.overflown = append(src.queue[:0], it), 0, false
+	src.weigh(-src.bytes)
 	if src.stop != nil {
 		src.stop()
 	}
@@ -170,15 +171,33 @@ func (src *source) push(conn, seq uint64, model string, payload []byte) {
 	case src.overflown:
 		src.s.stats.dropped.Add(1)
 		return
-	case len(src.queue)-src.head >= src.s.o.QueueMessages || src.bytes+len(payload) > src.s.o.QueueBytes:
+	case src.full(len(payload)):
 		src.s.stats.dropped.Add(1)
 		src.overflown = true
 		src.queue = append(src.queue, item{kind: gap, conn: conn})
 	default:
-		src.bytes += len(payload)
+		src.weigh(len(payload))
 		src.queue = append(src.queue, item{kind: message, conn: conn, seq: seq, model: model, payload: append([]byte(nil), payload...)})
 	}
 	src.schedule()
+}
+
+// minQueueShare is how many bytes of one endpoint may wait, however much there is of
+// others: those that flood must not make all the rest lose messages.
+const minQueueShare = 64 << 10
+
+// full reports whether there is no room for a message of n bytes. The caller holds
+// src.mu.
+func (src *source) full(n int) bool {
+	o, bytes := &src.s.o, src.bytes+n
+	return len(src.queue)-src.head >= o.QueueMessages || bytes > o.QueueBytes ||
+		bytes > minQueueShare && src.s.queued.Load()+int64(n) > int64(o.QueueTotalBytes)
+}
+
+// weigh counts n bytes more in the queue. The caller holds src.mu.
+func (src *source) weigh(n int) {
+	src.bytes += n
+	src.s.queued.Add(int64(n))
 }
 
 // maxTurn is the items, and maxTurnBytes the bytes, of which one endpoint gets no more
@@ -208,7 +227,7 @@ func (src *source) pop(over bool) (item, bool) {
 		it := src.queue[src.head]
 		src.queue[src.head] = item{}
 		src.head++
-		src.bytes -= len(it.payload)
+		src.weigh(-len(it.payload))
 		if it.kind == gap {
 			src.overflown = false
 		}

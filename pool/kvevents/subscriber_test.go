@@ -1,7 +1,9 @@
 package kvevents
 
 import (
+	"math"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -213,6 +215,53 @@ func TestReplayThatCannotHelp(t *testing.T) {
 			j.await(t, "state of after the gap", func() bool { return j.blocks["a"][4] && !j.blocks["a"][1] })
 			if st := s.Stats(); st.Resets == 0 {
 				t.Errorf("%+v", st)
+			}
+		})
+	}
+}
+
+// TestReplayWithHoles: a publisher that sends a replay faster than it is taken leaves out
+// what finds its queue full, the end included. It has that still.
+func TestReplayWithHoles(t *testing.T) {
+	const end = math.MaxUint64
+	all := []uint64{2, 3, 4, 5, 6}
+	for name, c := range map[string]struct {
+		lose   func(n int, seq uint64) bool
+		asked  []uint64
+		resets uint64
+		holds  []uint64
+	}{
+		"one":                       {func(n int, seq uint64) bool { return n == 1 && (seq == 2 || seq == 3) }, []uint64{0, 2}, 0, all},
+		"several":                   {func(n int, seq uint64) bool { return seq == uint64(2*n+1) }, []uint64{0, 3, 5}, 0, all},
+		"the end":                   {func(n int, seq uint64) bool { return n == 1 && seq > 3 }, []uint64{0, 4}, 0, all},
+		"nothing but the end":       {func(n int, seq uint64) bool { return n == 1 && seq == end }, []uint64{0, 7}, 0, all},
+		"one that is gone for good": {func(_ int, seq uint64) bool { return seq == 3 }, []uint64{0, 3}, 1, []uint64{4, 5, 6}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, j := newPublisher(t), newJournal()
+			p.lose = c.lose
+			p.keep(0, stored(1))
+			p.keep(1, removed(1))
+			for i := range uint64(5) {
+				p.keep(i+2, stored(byte(i+2)))
+			}
+			named := local("a")
+			named.Model = "m"
+			s := run(t, Options{Sink: j, SocketPort: p.port(), ReplayPort: p.replayPort(), replayIdle: time.Second}, named)
+			j.holds(t, "a", c.holds...)
+			until(t, "end of the replay", func() bool {
+				src := s.find([]byte("a"))
+				src.mu.Lock()
+				defer src.mu.Unlock()
+				return !src.held
+			})
+			if st := s.Stats(); st.Resets != c.resets || st.Replays != 1 || st.ReplaysFailed != 0 {
+				t.Errorf("%+v", st)
+			}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if !slices.Equal(p.asked, c.asked) {
+				t.Errorf("asked for %v, want %v", p.asked, c.asked)
 			}
 		})
 	}

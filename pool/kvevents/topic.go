@@ -23,6 +23,25 @@ func splitTopic(t []byte) (endpoint, model []byte) {
 	return endpoint, model
 }
 
+// topics are the endpoints by what topics call them: their name, "IP:PORT", and their
+// IP alone, unless it is that of several.
+type topics map[string]*source
+
+// add enters what topics may call an endpoint. An IPv6 address may be in brackets or not:
+// those who write a topic have the bare one at hand.
+func (t topics) add(e Endpoint, src *source) {
+	port := strconv.Itoa(e.Port)
+	t[net.JoinHostPort(e.Address, port)] = src
+	t[e.Address+":"+port] = src
+	if _, taken := t[e.Address]; taken {
+		src = nil
+	}
+	t[e.Address] = src
+	if strings.Contains(e.Address, ":") {
+		t["["+e.Address+"]"] = src
+	}
+}
+
 // Address is where a ZeroMQ socket is, or listens.
 type Address struct {
 	// Host is a name or an IP; "" means all, and only for listening.

@@ -145,10 +145,13 @@ func (x *Index) Clear(slot int32) {
 func (x *Index) forget(e *endpoint) {
 	for i := range e.nodes {
 		if e.nodes[i].tokens > 0 {
-			x.shard(e.nodes[i].hash).remove(e.nodes[i].hash, e.slot)
+			x.shard(e.nodes[i].hash).removeOne(e.nodes[i].hash, e.slot)
 		}
 	}
 	x.forgetSaid(e)
+	for i := range x.shards {
+		x.shards[i].fit()
+	}
 	x.exact.Add(-e.exact.Load())
 	if e.reported.Swap(false) {
 		x.reporting.Add(-1)

@@ -134,7 +134,7 @@ func (x *Index) remove(e *endpoint, hash uint64) {
 // forgetSaid makes the endpoint no holder of what its engine reported.
 func (x *Index) forgetSaid(e *endpoint) {
 	if e.said.zero {
-		x.shard(0).remove(0, e.slot)
+		x.shard(0).removeOne(0, e.slot)
 	}
 	hashes := e.said.hashes
 	const stride = 2 * ahead // about half of the table is in use
@@ -147,7 +147,7 @@ func (x *Index) forgetSaid(e *endpoint) {
 		}
 		for _, h := range part {
 			if h != 0 {
-				x.shard(h).remove(h, e.slot)
+				x.shard(h).removeOne(h, e.slot)
 			}
 		}
 	}

@@ -184,6 +184,38 @@ func (s *shard) add(hash uint64, slot uint16) {
 func (s *shard) remove(hash uint64, slot uint16) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.without(hash, slot); s.n < len(s.mem.Load().entries)/8 {
+		s.shrink()
+	}
+}
+
+// removeOne is remove for one of many blocks, after which the caller calls fit. A table
+// that got smaller in between would have what is left crowded in a part of it, for many
+// blocks are best removed in the order in which they lie.
+func (s *shard) removeOne(hash uint64, slot uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.without(hash, slot)
+}
+
+// fit gives back what removeOne has left over.
+func (s *shard) fit() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.n < len(s.mem.Load().entries)/8 {
+		s.shrink()
+	}
+}
+
+// shrink writes a table of which a quarter is in use.
+func (s *shard) shrink() {
+	if size := max(minTable, 4*s.n); size < len(s.mem.Load().entries) {
+		s.rehash(size)
+	}
+}
+
+// without is remove. The caller holds the lock.
+func (s *shard) without(hash uint64, slot uint16) {
 	m := s.mem.Load()
 	i, set := s.find(m, hash)
 	if set.wide() {
@@ -228,9 +260,6 @@ func (s *shard) delete(entries []entry, i int) {
 	atomic.StoreUint64(&entries[i].set, 0)
 	s.seq.Add(1)
 	s.n--
-	if size > minTable && s.n < size/8 {
-		s.rehash(max(minTable, size/2))
-	}
 }
 
 // rehash writes a table of another size, while readers keep to the old one.

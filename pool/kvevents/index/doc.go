@@ -11,7 +11,9 @@
 // concerns.
 //
 // What is not told is not assumed: a block whose parent is unknown is ignored, and
-// so are blocks beyond an endpoint's bound. Both cost hits and invent none.
+// so are blocks beyond an endpoint's bound, those of which it is not told which tokens
+// are theirs, and those that have the name of another. All that costs hits and invents
+// none. An engine of which much has to be ignored is not exact: a guess is better.
 //
 // The package must never do I/O or start a goroutine. [Index] is safe for
 // concurrent use; a lookup takes no lock, as in package scheduler/prefix. Callers:

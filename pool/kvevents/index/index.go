@@ -160,10 +160,10 @@ func (x *Index) named(name string) *endpoint {
 }
 
 // Exact reports whether the slot's engine says what it holds, so that nothing has
-// to be guessed.
+// to be guessed: its events are followed, and most of them are understood.
 func (x *Index) Exact(slot int32) bool {
 	ep := x.at(slot)
-	return ep != nil && ep.live.Load()
+	return ep != nil && ep.live.Load() && !ep.trust.patchy.Load()
 }
 
 // Live implements [kvevents.Sink].
@@ -206,8 +206,9 @@ type Stats struct {
 	// Blocks are those followed now.
 	Blocks int64
 	// Orphans had a parent that is not known, Unknown were to be removed or moved
-	// without having been stored, Dropped were beyond an endpoint's bound, Torn had
-	// fewer tokens than their size.
+	// without having been stored, Dropped were beyond an endpoint's bound. Torn had
+	// fewer tokens than their size, or had the name of another block, or it is not told
+	// which tokens are theirs.
 	Orphans, Unknown, Dropped, Torn uint64
 	// Speculated are our blocks that were assumed to be cached, Expired those of
 	// them that were given up or confirmed in time and are assumed no more.
