@@ -233,3 +233,27 @@ func TestCRDIsInstalledOnlyWhenAsked(t *testing.T) {
 	}
 	mustRender(t, "crds: {inference: {enabled: true}}", "--include-crds").get(t, key)
 }
+
+// TestMissingInferencePools: instead of pods that wait for what does not come, an error
+// that says what to do, where the cluster can be seen.
+func TestMissingInferencePools(t *testing.T) {
+	const enabled = "crds: {inference: {enabled: true}}"
+	gateway, pools := []string{"--api-versions", "gateway.networking.k8s.io/v1"}, []string{"--api-versions", "inference.networking.k8s.io/v1"}
+	for _, tt := range []struct {
+		name, values string
+		args         []string
+		want         string
+	}{
+		{"no cluster", "", nil, ""},
+		{"first installation", "", gateway, "add --set crds.inference.enabled=true"},
+		{"first installation that brings them", enabled, gateway, ""},
+		{"upgrade", "", append(gateway, "--is-upgrade"), "kubectl apply --server-side"},
+		{"upgrade that cannot bring them", enabled, append(gateway, "--is-upgrade"), "kubectl apply --server-side"},
+		{"installed", "", append(pools, gateway...), ""},
+	} {
+		_, err := render(t, tt.values, tt.args...)
+		if (err != nil) != (tt.want != "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}

@@ -24,7 +24,7 @@ func newBenchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Compare routing policies, and measure what the picker costs",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newReplayCommand(), newTraceCommand(),
@@ -70,7 +70,7 @@ Generated workloads, with --generate:
   fairway bench replay --generate agents --policy default,sticky --plot agents.svg
   fairway bench replay --trace trace.jsonl --policy-config epp-config.yaml
   fairway bench replay --generate agents --policy default --replicas 4 --staleness 50ms`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			policies, err := o.chosen(cmd.Flags().Changed("policy"), cmd.ErrOrStderr())
 			if err != nil {
@@ -98,7 +98,6 @@ Generated workloads, with --generate:
 	f.BoolVar(&o.json, "json", false, "print one JSON object per policy")
 	f.StringVar(&o.plot, "plot", "", "draw the results to an SVG `file`")
 	cmd.MarkFlagsMutuallyExclusive("trace", "generate")
-	cmd.MarkFlagsOneRequired("trace", "generate")
 	return cmd
 }
 
@@ -149,6 +148,8 @@ func (o *replayOptions) run(ctx context.Context, policies []replay.Policy, out, 
 
 func (o *replayOptions) validate() error {
 	switch {
+	case o.trace == "" && o.generate == "":
+		return errors.New("which workload? Name a trace with --trace, or a generated one with --generate")
 	case o.index != string(replay.Exact) && o.index != string(replay.Approximate):
 		return fmt.Errorf("--index %q: must be exact or approximate", o.index)
 	case o.seeds < 1:
@@ -179,7 +180,11 @@ func (o *replayOptions) validate() error {
 func (o *replayOptions) load(seed uint64) (*workload.Workload, error) {
 	rng := rand.New(rand.NewPCG(seed, 7))
 	if o.generate != "" {
-		return workload.Generate(o.generate, o.requests, rng)
+		w, err := workload.Generate(o.generate, o.requests, rng)
+		if err != nil {
+			return nil, fmt.Errorf("--generate: %w", err)
+		}
+		return w, nil
 	}
 	file, err := os.Open(o.trace)
 	if err != nil {

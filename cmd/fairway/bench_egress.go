@@ -25,7 +25,7 @@ one of AWS Bedrock's, in turns. Bodies have 1 KB and 220 KB; streamed answers ha
 events. Beside it, what translation alone costs, and with --streams the memory of
 streams that are open at a time. Load, providers, Envoy and Fairway share the machine.`,
 		Example: "  fairway bench egress\n  fairway bench egress --duration 10s --streams 10000 --json",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			switch {
 			case o.Rounds < 1 || o.Rounds > 1000:

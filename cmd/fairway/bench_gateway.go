@@ -28,7 +28,7 @@ picker and with the same configuration without it, in turns. Bodies are chat req
 of 1 KB and 220 KB, streamed and not. The servers answer at once, so that what is
 measured is Envoy and the picker. Load, servers, Envoy and picker share the machine.`,
 		Example: "  fairway bench gateway\n  fairway bench gateway --duration 30s --concurrency 64 --json",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			switch {
 			case o.Endpoints < 1 || o.Endpoints > 1000:

@@ -24,7 +24,7 @@ func newBenchIdleCommand() *cobra.Command {
 		Long: `Measure the CPU time that the picker needs to know its endpoints while no request
 comes. The metrics pages are served by another process. Linux only.`,
 		Example: "  fairway bench idle --endpoints 1000 --page metrics.txt",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			switch {
 			case o.Endpoints < 1 || o.Endpoints > 4096:

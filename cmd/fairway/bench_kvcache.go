@@ -28,7 +28,7 @@ class; those are not run. The tables are Markdown.
 A million blocks take about 80 MB of memory at rest, and up to 500 MB while the
 index grows.`,
 		Example: "  fairway bench kvcache\n  fairway bench kvcache --endpoints 8 --blocks 500000 --json",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case o.Endpoints < 1 || o.Endpoints > 4096:

@@ -24,7 +24,7 @@ chat requests in both body modes, beside two servers that only answer: one that 
 not decode messages at all, one with the generated protobuf code. Each server is a
 process of its own. The endpoints' metrics are not read meanwhile.`,
 		Example: "  fairway bench requests --endpoints 8,1000",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			switch {
 			case o.Concurrency < 1 || o.Concurrency > 64:
@@ -73,7 +73,7 @@ func newBenchEchoCommand() *cobra.Command {
 		Use:    "echo",
 		Short:  "Serve ext_proc and only answer",
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if os.Getenv("GOGC") == "" { // as the picker does: it is not what is compared
 				debug.SetGCPercent(defaultGCPercent)

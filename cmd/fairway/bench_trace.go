@@ -25,7 +25,7 @@ at it or to replay it with another tool.
 Workloads:
 ` + workload.Describe(),
 		Example: "  fairway bench trace --generate agents --requests 1000 > agents.jsonl",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if requests < 1 {
 				return fmt.Errorf("--requests %d: must be at least 1", requests)

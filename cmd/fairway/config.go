@@ -19,7 +19,7 @@ func newConfigCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Check, explain and convert configuration files",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newConfigValidateCommand(), newConfigExplainCommand(), newConfigConvertCommand())
@@ -32,11 +32,12 @@ func newConfigValidateCommand() *cobra.Command {
 		Use:   "validate FILE...",
 		Short: "Explain every mistake in configuration files",
 		Long: `Check files as run and epp would read them: an EndpointPickerConfig, or AIRoute,
-AIBackend, Secret and InferencePool objects and endpoints. Every mistake is named with line and field; warnings do not
-fail the check. - reads an EndpointPickerConfig from standard input.`,
+AIBackend, Secret and InferencePool objects and endpoints. Each mistake is named with
+line and field; warnings do not fail the check. - reads an EndpointPickerConfig from
+standard input.`,
 		Example: `  fairway config validate fairway.yaml
   fairway config validate epp-config.yaml endpoints.yaml`,
-		Args: cobra.MinimumNArgs(1),
+		Args: files(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			bad := 0
 			for _, name := range args {

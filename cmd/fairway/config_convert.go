@@ -60,7 +60,7 @@ nothing in the cluster is changed.`,
 		Example: `  kubectl get -A -o yaml aigatewayroutes,aiservicebackends,backendsecuritypolicies,\
   backends.gateway.envoyproxy.io,backendtlspolicies | fairway config convert -o fairway.yaml
   fairway config convert -f manifests/ --passthrough --strict >converted.yaml`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	fs := cmd.Flags()

@@ -21,7 +21,7 @@ func newConformanceCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "conformance",
 		Short: "Judge other components by their protocols",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newConformanceEPPCommand(), newConformanceGAIECommand(), newConformanceGAIEChildCommand())
@@ -53,7 +53,7 @@ The exit code is 1 when a MUST failed.`,
   fairway conformance epp --target picker:9002 --endpoints 10.0.0.7:8000,10.0.0.8:8000 --report report.yaml
   fairway conformance epp --target 127.0.0.1:9002 --plaintext --run '^subset/'
   fairway conformance epp --list`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.judge(cmd.Context(), cmd.OutOrStdout()) },
 	}
 	f := cmd.Flags()

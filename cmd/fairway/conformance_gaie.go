@@ -53,7 +53,7 @@ The exit code is 1 when a test failed or was skipped.`,
   fairway conformance gaie --run-test GatewayFollowingEPPRouting --debug --cleanup=false
   fairway conformance gaie --epp fairway --epp-image fairway:dev
   fairway conformance gaie --gateway-class istio --organization istio --project istio`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.judge(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -84,7 +84,7 @@ func newConformanceGAIEChildCommand() *cobra.Command {
 		Use:    gaieChild,
 		Short:  "Run the suite as told on stdin, for conformance gaie",
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   noArgs,
 		RunE:   func(cmd *cobra.Command, _ []string) error { return gaie.Child(cmd.InOrStdin()) },
 	}
 }

@@ -108,6 +108,9 @@ func (c *clusterFlags) scope() (kube.Scope, error) {
 		if err != nil {
 			return s, fmt.Errorf("--endpoint-selector: %w", err)
 		}
+		if len(c.targetPorts) == 0 {
+			return s, fmt.Errorf("--endpoint-target-ports: there are 0; name 1 to %d, as in --endpoint-target-ports 8000", kube.MaxPorts)
+		}
 		s.Selector = &kube.SelectorPool{Name: c.name(), Selector: selector}
 		for _, p := range c.targetPorts {
 			if p < 1 || p > 65535 {

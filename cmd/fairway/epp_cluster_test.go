@@ -360,7 +360,7 @@ func TestCommandArgs(t *testing.T) {
 	for _, tt := range []struct{ argv, want string }{
 		{"/usr/bin/fairway run -f x", "run -f x"}, {"/fairway epp --pool-name x", "epp --pool-name x"},
 		{"/app/epp --pool-name x", "epp --pool-name x"}, {"lwepp", "epp"},
-		{"/fairway --pool-name x -v 4", "epp --pool-name x -v 4"}, {"fairway --help", "--help"}, {"fairway", ""},
+		{"/fairway --pool-name x -v 4", "epp --pool-name x -v 4"}, {"fairway --help", "--help"}, {"fairway", ""}, {"fairway --version", "version"},
 	} {
 		if got := strings.Join(commandArgs(strings.Fields(tt.argv)), " "); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.argv, got, tt.want)

@@ -145,7 +145,7 @@ func (f *eppFlags) validate(fs *pflag.FlagSet) error {
 func strayArgs(cmd *cobra.Command, args []string) error {
 	for _, a := range args {
 		if a != "" && a != "true" && a != "false" {
-			return cobra.NoArgs(cmd, []string{a})
+			return noArgs(cmd, []string{a})
 		}
 	}
 	return nil

@@ -155,7 +155,7 @@ func TestEPPRefuses(t *testing.T) {
 		{"--endpoints-file " + filepath.Join(dir, "none"), "none"},
 		{"--endpoints-file " + bad, "endpoints[0].name"},
 		{"--endpoints-file " + good + " --cert-path " + dir, "--cert-path"},
-		{"positional", "unknown command"},
+		{"positional", "takes no arguments"},
 	} {
 		cmd := newEPPCommand()
 		cmd.SilenceErrors, cmd.SilenceUsage = true, true

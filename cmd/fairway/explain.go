@@ -34,8 +34,13 @@ A request's ID is in the x-request-id header of its response.`,
 		Example: `  fairway explain
   fairway explain 7d1f1c0e-6b9e-4d0a-9f0e-2f7b4a1f6a52
   fairway explain --addr http://picker:9090 --json`,
-		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case len(args) > 1:
+				return fmt.Errorf("%s takes one request ID, and got %d arguments", cmd.CommandPath(), len(args))
+			case count < 1:
+				return fmt.Errorf("--count %d: must be 1 or more", count)
+			}
 			path := explain.Path + "?n=" + strconv.Itoa(count)
 			if len(args) == 1 {
 				path = explain.Path + "/" + url.PathEscape(args[0])

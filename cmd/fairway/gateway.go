@@ -47,7 +47,7 @@ Install it with the Helm chart, which also tells Envoy Gateway where to call. Se
 replicas serve side by side; one of them writes status.`,
 		Example: `  fairway gateway --namespace fairway-system --tls-secret fairway-tls
   fairway gateway --kubeconfig ~/.kube/config --namespace default --insecure`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := errors.Join(append(f.kv.validate(cmd.Flags()), f.validate())...); err != nil {
 				return err

@@ -38,6 +38,9 @@ func commandArgs(argv []string) []string {
 	case "epp", "lwepp":
 		return append([]string{"epp"}, args...)
 	}
+	if len(args) == 1 && args[0] == "--version" {
+		return []string{"version"}
+	}
 	if len(args) > 0 && strings.HasPrefix(args[0], "-") && args[0] != "-h" && args[0] != "--help" {
 		return append([]string{"epp"}, args...)
 	}
@@ -75,5 +78,6 @@ func newRootCommand() *cobra.Command {
 		}
 	}
 	root.AddCommand(newVersionCommand())
+	root.SetFlagErrorFunc(flagError)
 	return root
 }

@@ -75,8 +75,11 @@ Ctrl-C lets the requests under way end; a second one does not.`,
   fairway run -f fairway.yaml --listen 0.0.0.0:8080
   fairway run -f fairway.yaml --config-file epp-config.yaml
   fairway run --sim 3 --speed 10`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !(o.speed > 0) {
+				return fmt.Errorf("--speed %g: must be greater than 0", o.speed)
+			}
 			o.simsAsked = cmd.Flags().Changed("sim")
 			if err := errors.Join(append(o.kv.validate(cmd.Flags()), o.validate())...); err != nil {
 				return err
@@ -273,7 +276,7 @@ func (o *runOptions) start(ctx context.Context, config *file.Config, envoy strin
 	r := &running{envoy: envoy, log: log, ring: explain.NewRing(0), known: &objectives.Store{}}
 	policy := eppFlags{configFile: o.configFile, experimental: o.experimental, kv: o.kv}
 	if r.picking, err = policy.loadPolicy(); err != nil {
-		return nil, fmt.Errorf("--config-file: %w", err)
+		return nil, err
 	}
 	for _, w := range r.picking.warnings {
 		log.Warn(w)

@@ -68,8 +68,11 @@ metricsGarbage.`,
   fairway sim --port 8001 --name prefill --role prefill
   fairway sim --port 8002 --name decode --role decode
   fairway sim --port 8004 --name d --kv-events-endpoint 'tcp://*:5557' --kv-events-replay-endpoint 'tcp://*:5657'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !(o.config.Speed > 0) {
+				return fmt.Errorf("--speed %g: must be greater than 0", o.config.Speed)
+			}
 			o.config.Role = server.Role(o.role)
 			if !cmd.Flags().Changed("pd-sidecar") {
 				o.config.Sidecar = o.config.Role == server.RoleDecode

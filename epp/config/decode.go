@@ -25,10 +25,13 @@ type decoder struct {
 	warnings []Warning
 	nodes    int
 	depth    int
+	// told is how many of errs are about the file's shape. What they are about has no
+	// value, so no other mistake is found there.
+	told int
 }
 
 func (d *decoder) fail(n *yaml.Node, path, format string, args ...any) {
-	if len(d.errs) < maxErrors {
+	if len(d.errs) < maxErrors && !follows(d.errs[:d.told], path) {
 		d.errs = append(d.errs, &FieldError{Line: line(n), Path: path, Message: fmt.Sprintf(format, args...)})
 	}
 }

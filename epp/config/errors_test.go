@@ -174,6 +174,31 @@ func TestErrorsTogether(t *testing.T) {
 	}
 }
 
+// A mistake hides no others, and is not told again where it is referred to.
+func TestErrorsOnce(t *testing.T) {
+	for _, tc := range []struct{ name, text, want string }{
+		{"field and types", "plugins:\n- type: queue-scorr\n- {type: metrics-data-source, parameters: {schema: http}}\nschedulingProfile: []",
+			`line 2: plugins[0].type: unknown plugin type "queue-scorr"; did you mean "queue-scorer"?
+line 3: plugins[1].parameters.schema: unknown field; did you mean "scheme"?
+line 4: schedulingProfile: unknown field; did you mean "schedulingProfiles"?`},
+		{"field and reference", "plugins:\n- type: queue-scorer\nschedulingProfiles:\n- name: a\n  plugins:\n  - {pluginRef: queue-scorer, wieght: 3}\n  - {pluginRef: dice}",
+			`line 6: schedulingProfiles[0].plugins[0].wieght: unknown field; did you mean "weight"?
+line 7: schedulingProfiles[0].plugins[1].pluginRef: no entry of plugins is named "dice"; must be one of queue-scorer`},
+		{"reference to a type that is wrong", "plugins:\n- {type: queue-scorr, name: q}\n- type: topology-affinity-filter\nschedulingProfiles: [{name: a, plugins: [{pluginRef: q}, {pluginRef: topology-affinity-filter}]}]",
+			`line 2: plugins[0].type: unknown plugin type "queue-scorr"; did you mean "queue-scorer"?
+line 3: plugins[1].type: topology-affinity-filter may still change: allow it with the flag --allow-experimental-plugins`},
+		{"reference that is wrong, and missing", "schedulingProfiles: [{name: a, plugins: [{pluginRef: 5}]}]",
+			`line 1: schedulingProfiles[0].plugins[0].pluginRef: is a number: must be text; put "5" in quotes`},
+		{"plugins that are wrong, and referred to", "plugins: {}\nschedulingProfiles: [{name: a, plugins: [{pluginRef: queue-scorer}]}]",
+			`line 1: plugins: is an object: must be a list`},
+		{"entry that is wrong, and without a type", "plugins: [queue-scorer]", "line 1: plugins[0]: is text: must be an object"},
+	} {
+		if _, _, err := Load([]byte(tc.text)); err == nil || err.Error() != tc.want {
+			t.Errorf("%s:\n%v\nwant\n%s", tc.name, err, tc.want)
+		}
+	}
+}
+
 // Every type that is known but not built has a reason, and none is built.
 func TestNotBuilt(t *testing.T) {
 	r := newRegistry()

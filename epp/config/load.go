@@ -50,6 +50,9 @@ type loader struct {
 	aliased map[*yaml.Node]string
 	// media is what scorers share that name no producer of theirs, nil for none.
 	media *scorer.MediaMemory
+	// broken are the names of plugins that are declared wrong: whoever refers to them is
+	// not told so again.
+	broken map[string]bool
 }
 
 // Options say what a configuration may use.
@@ -103,7 +106,7 @@ func (o Options) load(data []byte) (*loader, error) {
 	if len(data) > MaxSize {
 		return nil, &FieldError{Message: fmt.Sprintf("the file has %d bytes: at most %d are read", len(data), MaxSize)}
 	}
-	l := &loader{types: newRegistry(), options: o, inline: -1}
+	l := &loader{types: newRegistry(), options: o, inline: -1, broken: map[string]bool{}}
 	l.external(o.Plugins)
 	if len(l.errs) > 0 {
 		return nil, errors.Join(l.errs...)
@@ -120,8 +123,9 @@ func (o Options) load(data []byte) (*loader, error) {
 		l.aliases()
 		l.value(l.root, reflect.ValueOf(&l.spec).Elem(), "")
 		l.checkType()
-		if len(l.errs) == 0 {
-			l.declare()
+		l.told = len(l.errs)
+		l.declare()
+		if !l.sectionsWrong() {
 			l.matchProducers()
 			l.featureGates()
 			l.requestHandler()
@@ -131,7 +135,7 @@ func (o Options) load(data []byte) (*loader, error) {
 			l.schedule()
 		}
 	}
-	return l, errors.Join(l.errs...)
+	return l, errors.Join(byLine(l.errs)...)
 }
 
 // parse finds the file's one document; none leaves root nil.
@@ -145,6 +149,11 @@ func (l *loader) parse(data []byte) error {
 		return &FieldError{Message: "the file is not valid YAML: " + strings.TrimPrefix(err.Error(), "yaml: ")}
 	}
 	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
+		if len(doc.Content) > 0 {
+			if err := wrongKind(child(doc.Content[0], "kind")); err != nil {
+				return err
+			}
+		}
 		return &FieldError{Line: second.Line, Message: "the file has more than one document: only one is read"}
 	}
 	if len(doc.Content) > 0 {
@@ -154,8 +163,8 @@ func (l *loader) parse(data []byte) error {
 }
 
 func (l *loader) checkType() {
-	if k := l.spec.Kind; k != "" && k != v1alpha1.EndpointPickerConfigKind {
-		l.fail(child(l.root, "kind"), "kind", "is %s: must be %s", clip(k), v1alpha1.EndpointPickerConfigKind)
+	if err := wrongKind(child(l.root, "kind")); err != nil && l.spec.Kind != "" {
+		l.errs = append(l.errs, err)
 	}
 	if l.spec.APIVersion == "" {
 		return
@@ -191,6 +200,7 @@ func (l *loader) declare() {
 		typeNode := child(p.node, "type")
 		f, ok := l.types[p.typ]
 		if !ok {
+			l.broken[p.name] = true
 			if reason, known := notBuilt(p.typ); known {
 				l.fail(typeNode, p.path+".type", "%q is not available in Fairway: %s", p.typ, reason)
 			} else {
@@ -203,6 +213,7 @@ func (l *loader) declare() {
 			continue
 		}
 		if f.alpha && !l.options.Experimental {
+			l.broken[p.name] = true
 			l.fail(typeNode, p.path+".type", "%s may still change: allow it with the flag --allow-experimental-plugins", p.typ)
 			continue
 		}
@@ -284,6 +295,9 @@ func (l *loader) ref(name, path string, n *yaml.Node, kinds ...kind) *plugin {
 		return nil
 	}
 	p := l.find(name)
+	if p == nil && l.broken[name] {
+		return nil
+	}
 	if p == nil {
 		var names []string
 		for _, p := range l.plugins {

@@ -19,7 +19,7 @@ func Render(w io.Writer, d *Decision) error {
 		fmt.Fprintf(&b, "model    %s\n", printable(d.Model))
 	}
 	if d.Policy != "" {
-		fmt.Fprintf(&b, "policy   %s\n", printable(d.Policy))
+		fmt.Fprintf(&b, "policy   %s, %s\n", printable(d.Policy), whose(d.Policy))
 	}
 	counted := ""
 	if d.TokensExact {
@@ -49,6 +49,15 @@ func Render(w io.Writer, d *Decision) error {
 		return err
 	}
 	return renderTable(w, d)
+}
+
+// whose tells Fairway's policy from what a configuration names, since many a scheduling
+// profile is called "default".
+func whose(policy string) string {
+	if policy == (scheduler.Priced{}).Name() {
+		return "the default policy"
+	}
+	return "as configured"
 }
 
 func renderOutcome(o *Outcome) string {

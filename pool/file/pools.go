@@ -66,6 +66,8 @@ func (d *decoder) object(n *yaml.Node) {
 		d.problem(n, "kind", "is missing; write kind: %s", poolKind)
 	case version == nil:
 		d.problem(n, "apiVersion", "is missing; write apiVersion: %s", poolAPIVersion)
+	case kind.Value == "EndpointPickerConfig":
+		d.problem(kind, "kind", "%q is not read from this file: give it with --config-file", kind.Value)
 	case kind.Value != poolKind:
 		d.problem(kind, "kind", "%q is not read from this file; it may have %s objects and documents with endpoints", shorten(kind.Value), poolKind)
 	case version.Value != poolAPIVersion:
