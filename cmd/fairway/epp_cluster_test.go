@@ -281,7 +281,7 @@ func (k *kubeCluster) manyPools(t *testing.T) {
 }
 
 func (k *kubeCluster) selector(t *testing.T) {
-	e := startEPP(t, "--kubeconfig", k.kubeconfig, "--endpoint-selector", "app in (x)", "--endpoint-target-ports", "8000,8001", "--pool-namespace", "c")
+	e := startEPP(t, "--kubeconfig", k.kubeconfig, "--endpoint-selector", "app in (x)", "--endpoint-target-ports", "8000,8001", "--pool-namespace", "c", "--max-destinations", "2")
 	e.eventually(t, "ready", func() bool { return e.ready(t) })
 	e.eventually(t, "both ports", func() bool { return pickAt(t, e.grpc) == "127.3.0.1:8000,127.3.0.1:8001" })
 }
