@@ -229,6 +229,7 @@ func (r *request) enter(ctx context.Context, req *extproc.Request, force bool) (
 	uncached := r.uncached(r.decision.Uncached)
 	r.flight.Bind(e.Load, uncached, r.sched.PromptTokens)
 	r.flight.Expect(r.decision.Output)
+	r.flight.Await(r.decision.AwaitsAdapter)
 	r.mu.Unlock()
 	if r.bound.IsZero() {
 		r.bound = now

@@ -113,6 +113,7 @@ type Pool struct {
 	members     []*member            // in the order of the last Set
 	endpoints   []scheduler.Endpoint // of members; replaced, never changed
 	slots       slots
+	adapters    *scheduler.Adapters
 	running     context.Context // of Run; nil when nothing is scraped
 	scrapers    sync.WaitGroup
 	published   time.Time

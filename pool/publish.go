@@ -17,6 +17,7 @@ func (p *Pool) publishLocked(now time.Time) {
 		Version:   p.snap.Load().Version + 1,
 		Endpoints: p.endpoints,
 		Metrics:   make([]scheduler.Metrics, len(p.members)),
+		Adapters:  p.adapters,
 	}
 	for i, m := range p.members {
 		s.Metrics[i] = m.metrics

@@ -179,6 +179,7 @@ func (p *Pool) took(m *member, h *health, v scrape.Values, sent int32, log *slog
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reachableLocked(m, log)
+	p.adapters = p.adapters.With(v.ActiveLoRA).With(v.WaitingLoRA)
 	m.metrics = scheduler.Metrics{
 		Known:        true,
 		UnixNano:     h.ended.UnixNano(),
@@ -191,8 +192,9 @@ func (p *Pool) took(m *member, h *health, v scrape.Values, sent int32, log *slog
 		Blocks:       v.Blocks,
 		MaxLoRA:      v.MaxLoRA,
 		ActiveLoRA:   v.ActiveLoRA,
-		Custom:       v.Custom,
 		WaitingLoRA:  v.WaitingLoRA,
+		Adapters:     p.adapters.Use(v.ActiveLoRA, v.WaitingLoRA),
+		Custom:       v.Custom,
 	}
 	if c := int64(v.BlockTokens) * int64(v.Blocks); c > 0 && c != h.capacity && !m.gone {
 		h.capacity = c
@@ -232,9 +234,9 @@ func (p *Pool) failed(m *member, h *health, err error, reach reachability, log *
 	p.mu.Lock()
 	was := m.metrics
 	if h.ended.Sub(h.succeeded) > limit {
-		// What other clients had in flight then says nothing of now.
+		// What was in flight then says nothing of now.
 		m.metrics.Known = false
-		m.metrics.OtherWaiting, m.metrics.OtherRunning = 0, 0
+		m.metrics.OtherWaiting, m.metrics.OtherRunning, m.metrics.Adapters = 0, 0, nil
 	}
 	switch {
 	case reach == answers:

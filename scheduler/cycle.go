@@ -51,6 +51,7 @@ type Cycle struct {
 	keyTokens int64    // of Request.Keys
 	eligible  []int32  // the candidates before the first profile ran
 	refused   error
+	awaits    bool // as in Decision
 	rng       uint64
 	matches   prefix.Matches
 	scratch   [][]float32
@@ -109,6 +110,7 @@ func (c *Cycle) begin(req *Request, snap *Snapshot, index *prefix.Index, ex *Exp
 	c.Profile, c.Stage, c.Peer, c.refused = "", StagePick, -1, nil
 	c.Prefill, c.Encode, c.Port, c.Output = c.Prefill[:0], c.Encode[:0], 0, 0
 	c.eligible = c.eligible[:0]
+	c.awaits = false
 	c.Candidates = slices.Grow(c.Candidates[:0], n)
 	c.Loads = slices.Grow(c.Loads[:0], n)[:n]
 	c.Cached = slices.Grow(c.Cached[:0], n)[:n]

@@ -32,7 +32,8 @@ type LoadView struct {
 	Dispatched int32
 	// Backlog is the uncached prompt tokens of the Waiting requests.
 	Backlog int64
-	// Prefilling is the part of Backlog that has left the hold queue.
+	// Prefilling is the part of Backlog that has left the hold queue, without requests
+	// that await their LoRA adapter.
 	Prefilling int64
 	// Context is the prompt tokens of all Requests: the decode load.
 	Context int64
@@ -95,6 +96,7 @@ type Flight struct {
 	uncached int64
 	context  int64
 	output   int64
+	awaits   bool // as in Await
 	phase    flightPhase
 }
 
@@ -123,6 +125,16 @@ func (f *Flight) Expect(output int64) {
 	f.output = output
 }
 
+// Await says whether the endpoint has no room for the request's LoRA adapter yet. Then the
+// request stands in the engine's queue, where others pass it: it neither counts as
+// Prefilling, which would keep those back, nor teaches how fast the endpoint is. It does
+// nothing on a flight that is not bound, or has been dispatched.
+func (f *Flight) Await(adapter bool) {
+	if f.phase == phaseHeld {
+		f.awaits = adapter
+	}
+}
+
 // Dispatch counts the request as sent. uncached replaces the estimate given to
 // Bind, since the cache may have moved on while the request was held.
 func (f *Flight) Dispatch(now time.Time, uncached int64) {
@@ -133,8 +145,10 @@ func (f *Flight) Dispatch(now time.Time, uncached int64) {
 	f.load.backlog.Add(uncached - f.uncached)
 	f.uncached = uncached
 	f.load.dispatched.Add(1)
-	f.load.prefilling.Add(uncached)
-	f.load.rate.dispatched(now, uncached)
+	if !f.awaits {
+		f.load.prefilling.Add(uncached)
+		f.load.rate.dispatched(now, uncached)
+	}
 	f.phase = phaseDispatched
 }
 
@@ -143,8 +157,7 @@ func (f *Flight) FirstToken(now time.Time) {
 	if f.phase != phaseDispatched {
 		return
 	}
-	f.leavePrefill()
-	f.load.rate.finished(now, f.uncached, true)
+	f.leavePrefill(now, f.uncached, true)
 	f.phase = phaseDecoding
 }
 
@@ -154,15 +167,19 @@ func (f *Flight) Prefilled(now time.Time) {
 	if f.phase != phaseDispatched {
 		return
 	}
-	f.leavePrefill()
-	f.load.rate.finished(now, 0, false)
+	f.leavePrefill(now, 0, false)
 	f.phase = phaseDecoding
 }
 
-func (f *Flight) leavePrefill() {
+// leavePrefill takes a dispatched request out of the prefill work. When served, that
+// many tokens have been processed, and teach how fast the endpoint is.
+func (f *Flight) leavePrefill(now time.Time, tokens int64, served bool) {
 	f.load.waiting.Add(-1)
 	f.load.backlog.Add(-f.uncached)
-	f.load.prefilling.Add(-f.uncached)
+	if !f.awaits {
+		f.load.prefilling.Add(-f.uncached)
+		f.load.rate.finished(now, tokens, served)
+	}
 }
 
 // Move transfers the flight to another endpoint's load, in the same phase:
@@ -180,8 +197,7 @@ func (f *Flight) Move(now time.Time, to *Load, uncached int64) {
 		f.Dispatch(now, uncached)
 	}
 	if phase == phaseDecoding {
-		f.leavePrefill()
-		f.load.rate.finished(now, 0, false)
+		f.leavePrefill(now, 0, false)
 		f.phase = phaseDecoding
 	}
 }
@@ -196,8 +212,7 @@ func (f *Flight) End(now time.Time) {
 		f.load.waiting.Add(-1)
 		f.load.backlog.Add(-f.uncached)
 	case phaseDispatched:
-		f.leavePrefill()
-		f.load.rate.finished(now, 0, false)
+		f.leavePrefill(now, 0, false)
 		f.load.dispatched.Add(-1)
 	case phaseDecoding:
 		f.load.dispatched.Add(-1)

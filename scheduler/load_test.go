@@ -12,6 +12,7 @@ type flightModel struct {
 	at                *Load
 	uncached, context int64
 	waiting, sent     bool
+	awaits            bool
 }
 
 // view is what a load should read, given the flights.
@@ -29,7 +30,7 @@ func view(l *Load, ms []flightModel) LoadView {
 		if m.waiting {
 			v.Waiting++
 			v.Backlog += m.uncached
-			if m.sent {
+			if m.sent && !m.awaits {
 				v.Prefilling += m.uncached
 			}
 		}
@@ -54,7 +55,7 @@ func TestFlightHistories(t *testing.T) {
 			now = now.Add(time.Duration(r.IntN(2000)-100) * time.Millisecond)
 			l, n := &loads[r.IntN(2)], int64(r.IntN(1000)-50)
 			bound := m.at != nil
-			switch r.IntN(7) {
+			switch r.IntN(8) {
 			case 0, 1:
 				f.Bind(l, n, 2*n)
 				if !bound && !ended[i] {
@@ -78,11 +79,16 @@ func TestFlightHistories(t *testing.T) {
 			case 5:
 				f.Move(now, l, n)
 				if bound && m.at != l {
-					m.at, m.uncached = l, max(0, n)
+					m.at, m.uncached, m.awaits = l, max(0, n), false
 				}
 			case 6:
 				f.End(now)
 				*m, ended[i] = flightModel{}, true
+			case 7:
+				f.Await(n%2 == 0)
+				if bound && !m.sent {
+					m.awaits = n%2 == 0
+				}
 			}
 			checkLoads(t, h, loads[:], models[:])
 		}
@@ -110,16 +116,16 @@ func checkLoads(t *testing.T, h int, loads []Load, models []flightModel) {
 		if l.Idle() != (want.Requests == 0) || l.Prefilling() != want.Prefilling {
 			t.Errorf("history %d, load %d: Idle or Prefilling disagrees with %+v", h, k, want)
 		}
-		if pending := int(want.Dispatched) - decoding(l, models); l.rate.pending != pending {
+		if pending := prefilling(l, models); l.rate.pending != pending {
 			t.Errorf("history %d, load %d: %d outstanding prefills, want %d", h, k, l.rate.pending, pending)
 		}
 	}
 }
 
-func decoding(l *Load, ms []flightModel) int {
+func prefilling(l *Load, ms []flightModel) int {
 	n := 0
 	for _, m := range ms {
-		if m.at == l && m.sent && !m.waiting {
+		if m.at == l && m.sent && m.waiting && !m.awaits {
 			n++
 		}
 	}

@@ -5,7 +5,7 @@ import "slices"
 // Priced is the default policy: a congestion-priced choice. It picks the
 // endpoint with the smallest
 //
-//	price × uncached + slowness × (backlog + 0.1 × context × (1 + 1.5 × KV usage⁴))
+//	price × (uncached + place) + slowness × (backlog + wait + 0.1 × context × (1 + 1.5 × KV usage⁴))
 //
 // where backlog is the uncached prompt tokens bound there that have not produced
 // a first token, uncached is this request's prompt tokens that the endpoint's
@@ -16,6 +16,9 @@ import "slices"
 // worth as much there as anywhere), and, averaged over the endpoints,
 //
 //	price = 1 + 2 × (requests without a first token) + 0.2 × (requests decoding).
+//
+// A request for a LoRA adapter besides has its place and its wait for one, see
+// adapterCost; for others they are 0.
 //
 // An uncached token costs more than itself because it delays everyone behind it,
 // slows everyone who decodes beside it, and evicts blocks; on an idle fleet it
@@ -43,7 +46,6 @@ func (Priced) Name() string { return "priced" }
 
 // Schedule implements Policy.
 func (p Priced) Schedule(c *Cycle) []int32 {
-	n := c.Snapshot.Len()
 	var waiting, decoding, rates float64
 	known := 0
 	for _, i := range c.Candidates {
@@ -61,6 +63,7 @@ func (p Priced) Schedule(c *Cycle) []int32 {
 		mean = rates / float64(known)
 	}
 	cost := c.Column()
+	adapter := c.Snapshot.Adapters.Number(c.Request.Model)
 	mine := float64(max(c.Request.PromptTokens, 1))
 	for _, i := range c.Candidates {
 		l, m := &c.Loads[i], &c.Snapshot.Metrics[i]
@@ -74,21 +77,41 @@ func (p Priced) Schedule(c *Cycle) []int32 {
 		}
 		kv := min(max(float64(m.KVUsage), 0), 1)
 		context *= contextWeight * (1 + kvPressure*kv*kv*kv*kv)
-		cost[i] = float32(price*float64(c.Uncached(i)) + slow*(backlog+context))
+		uncached := float64(c.Uncached(i))
+		if adapter != 0 {
+			place, wait := adapterCost(m, adapter)
+			uncached += place
+			backlog += wait
+		}
+		cost[i] = float32(price*uncached + slow*(backlog+context))
 	}
 	if c.Explain != nil {
 		c.Explain.Policy = p.Name()
-		p.explain(c, price, cost, n)
+		p.explain(c, price, adapter, cost)
 	}
-	return rankAscending(c, cost, max(1, p.Alternatives))
+	ranked := rankAscending(c, cost, max(1, p.Alternatives))
+	if adapter != 0 {
+		_, wait := adapterCost(&c.Snapshot.Metrics[ranked[0]], adapter)
+		c.awaits = wait > 0
+	}
+	return ranked
 }
 
-func (p Priced) explain(c *Cycle, price float64, cost []float32, n int) {
+func (p Priced) explain(c *Cycle, price float64, adapter int32, cost []float32) {
 	u := c.Column()
 	for _, i := range c.Candidates {
 		u[i] = float32(c.Uncached(i))
 	}
 	c.Explain.Add("uncached-tokens", Price, float32(price), u)
+	if adapter != 0 {
+		wait := c.Column()
+		for _, i := range c.Candidates {
+			place, w := adapterCost(&c.Snapshot.Metrics[i], adapter)
+			u[i], wait[i] = float32(place), float32(w)
+		}
+		c.Explain.Add("adapter-place", Price, float32(price), u)
+		c.Explain.Add("adapter-wait", Price, 1, wait)
+	}
 	c.Explain.Add("price", Total, 1, cost)
 }
 

@@ -43,6 +43,9 @@ type Decision struct {
 	// Output is the estimated length of the answer in tokens, where the policy counts
 	// answers as in flight; else 0.
 	Output int64
+	// AwaitsAdapter is true when the policy knows that the picked endpoint has no room for
+	// the request's LoRA adapter yet: [Flight.Await] is to be told.
+	AwaitsAdapter bool
 }
 
 // Scheduler runs a policy over snapshots. It is safe for concurrent use.
@@ -74,6 +77,7 @@ func (s *Scheduler) Schedule(req *Request, snap *Snapshot, dec *Decision, ex *Ex
 	dec.Ranked = dec.Ranked[:0]
 	dec.Cached, dec.Uncached = 0, req.PromptTokens
 	dec.Prefill, dec.Encode, dec.PrefillUncached, dec.Port, dec.Output, dec.Staged = dec.Prefill[:0], dec.Encode[:0], 0, 0, 0, false
+	dec.AwaitsAdapter = false
 	if snap.Len() == 0 {
 		if ex != nil {
 			ex.Reset()
@@ -100,7 +104,7 @@ func (s *Scheduler) Schedule(req *Request, snap *Snapshot, dec *Decision, ex *Ex
 	dec.Cached = min(int64(c.Cached[ranked[0]]), req.PromptTokens)
 	dec.Uncached = req.PromptTokens - dec.Cached
 	dec.Encode = append(dec.Encode, c.Encode...)
-	dec.Port, dec.Output, dec.Staged = c.Port, c.Output, len(c.eligible) > 0
+	dec.Port, dec.Output, dec.Staged, dec.AwaitsAdapter = c.Port, c.Output, len(c.eligible) > 0, c.awaits
 	if len(c.Prefill) > 0 {
 		dec.Prefill = append(dec.Prefill, c.Prefill...)
 		dec.PrefillUncached = c.Uncached(c.Prefill[0])

@@ -51,6 +51,8 @@ type Metrics struct {
 	MaxLoRA int32
 	// ActiveLoRA and WaitingLoRA name adapters with running and queued requests.
 	ActiveLoRA, WaitingLoRA []string
+	// Adapters is the same by the numbers of the snapshot's Adapters; nil for none.
+	Adapters *AdapterUse
 	// Custom are the metrics that a configuration asks for besides, in an order of its
 	// own; NaN where the engine does not say.
 	Custom []float64
@@ -77,6 +79,8 @@ type Snapshot struct {
 	// Slots is one more than the largest slot in use; slot-indexed columns have
 	// this length.
 	Slots int
+	// Adapters are the LoRA adapters that the endpoints have named so far; nil for none.
+	Adapters *Adapters
 }
 
 // Len is the number of endpoints.

@@ -61,7 +61,7 @@ func (w *world) request(a args) string {
 		req.HasSubset, req.Subset = true, list(s)
 	}
 	snap := &scheduler.Snapshot{
-		Endpoints: slices.Clone(w.endpoints), Metrics: slices.Clone(w.metrics), Slots: int(w.nextSlot),
+		Endpoints: slices.Clone(w.endpoints), Metrics: slices.Clone(w.metrics), Slots: int(w.nextSlot), Adapters: w.adapters,
 	}
 	r := &transcriptRequest{req: req}
 	w.requests[id] = r
@@ -73,12 +73,16 @@ func (w *world) request(a args) string {
 	} else {
 		r.ep = snap.Endpoints[r.dec.Ranked[0]]
 		r.flight.Bind(r.ep.Load, r.dec.Uncached, req.PromptTokens)
+		r.flight.Await(r.dec.AwaitsAdapter)
 		var names []string
 		for _, i := range r.dec.Ranked {
 			names = append(names, snap.Endpoints[i].ID)
 		}
 		fmt.Fprintf(&out, "%s: %s  cached %d, uncached %d\n", ex.Policy, strings.Join(names, ", "), r.dec.Cached, r.dec.Uncached)
 		stages(&out, snap, &r.dec)
+		if r.dec.AwaitsAdapter {
+			fmt.Fprintln(&out, "awaits its adapter")
+		}
 	}
 	w.table(&out, snap, &ex)
 	return out.String()

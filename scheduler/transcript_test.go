@@ -83,6 +83,7 @@ type world struct {
 	now       time.Time
 	requests  map[string]*transcriptRequest
 	holds     map[string]*scheduler.HoldQueue
+	adapters  *scheduler.Adapters
 	nextSlot  int32
 }
 
@@ -253,4 +254,6 @@ func (w *world) setMetrics(a args) {
 			w.t.Fatalf("%q: unknown metric %s", a.line, k)
 		}
 	}
+	w.adapters = w.adapters.With(m.ActiveLoRA).With(m.WaitingLoRA)
+	m.Adapters = w.adapters.Use(m.ActiveLoRA, m.WaitingLoRA)
 }

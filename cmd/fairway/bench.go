@@ -49,6 +49,8 @@ type replayOptions struct {
 	plot              string
 	replicas          int
 	delay             time.Duration
+	maxLoRA           int
+	loraLoad          time.Duration
 }
 
 func newReplayCommand() *cobra.Command {
@@ -62,7 +64,8 @@ simulated vLLM engines. No wall clock is involved: an hour of traffic takes
 seconds, and the same seed gives the same result.
 
 A trace is in Mooncake's format: a JSON object per line with timestamp (ms),
-input_length, output_length and hash_ids (512-token prefix blocks).
+input_length, output_length and hash_ids (512-token prefix blocks), and adapter for
+requests to a LoRA adapter.
 
 Generated workloads, with --generate:
 ` + workload.Describe(),
@@ -87,6 +90,8 @@ Generated workloads, with --generate:
 	f.BoolVar(&o.thinkTime, "think-time", false, "send a session's next request after its last answer plus the trace's think time, not at the trace's timestamp")
 	f.IntVar(&o.endpoints, "endpoints", 8, "number of model servers")
 	f.IntVar(&o.blocks, "kv-blocks", 596, "KV cache of each server in 512-token blocks")
+	f.IntVar(&o.maxLoRA, "max-loras", 4, "LoRA adapters that each server can run at a time, for workloads with adapters")
+	f.DurationVar(&o.loraLoad, "lora-load-time", 100*time.Millisecond, "how long a server takes to load an adapter that it does not have in memory")
 	f.StringVar(&o.index, "index", string(replay.Exact), "the router's view of the caches: exact or approximate")
 	f.DurationVar(&o.staleness, "metrics-staleness", 50*time.Millisecond, "period of metric scrapes")
 	f.StringVar(&o.policies, "policy", "all", "comma-separated policies: all, or any of "+policyNames())
@@ -160,6 +165,10 @@ func (o *replayOptions) validate() error {
 		return fmt.Errorf("--kv-blocks %d: must be at least 1", o.blocks)
 	case o.requests < 1:
 		return fmt.Errorf("--requests %d: must be at least 1", o.requests)
+	case o.maxLoRA < 1 || o.maxLoRA > 4096:
+		return fmt.Errorf("--max-loras %d: must be 1 to 4096", o.maxLoRA)
+	case o.loraLoad < 0 || o.loraLoad > time.Hour:
+		return fmt.Errorf("--lora-load-time %v: must be 0 to 1h", o.loraLoad)
 	case o.replicas < 1 || o.replicas > 64:
 		return fmt.Errorf("--replicas %d: must be 1 to 64", o.replicas)
 	case o.delay < 0:
@@ -209,7 +218,7 @@ func (o *replayOptions) replay(ctx context.Context, p replay.Policy, speed float
 			return replay.Summary{}, err
 		}
 		name = w.Name
-		config.Engine, config.Endpoints, config.Index = engine.Config{Blocks: o.blocks}, o.endpoints, replay.IndexMode(o.index)
+		config.Engine, config.Endpoints, config.Index = engine.Config{Blocks: o.blocks, MaxLoRA: o.maxLoRA, LoRALoad: o.loraLoad}, o.endpoints, replay.IndexMode(o.index)
 		config.Staleness, config.Seed, config.Progress = o.staleness, seed, o.progress(errOut, p.Name, speed)
 		if o.mixed {
 			config.EngineOf = replay.HalfSpeed

@@ -40,7 +40,7 @@ func staysClose(t *testing.T, name string, speed float64, of func(int, engine.Co
 				t.Fatal(err)
 			}
 			samples, err := Run(context.Background(), w.AtSpeed(speed), p, Config{
-				Engine: engine.Config{Blocks: 596}, EngineOf: of, Endpoints: 8, Index: Exact,
+				Engine: engine.Config{Blocks: 596, MaxLoRA: 4, LoRALoad: 100 * time.Millisecond}, EngineOf: of, Endpoints: 8, Index: Exact,
 				Staleness: 50 * time.Millisecond, Seed: seed,
 			})
 			if err != nil {

@@ -116,6 +116,7 @@ type run struct {
 	children  map[int][]int // by think time: a request's followers
 	later     laterHeap     // followers whose parent has ended
 	news      news          // on its way from router to router
+	adapters  bool          // some request is for one
 	now       time.Duration
 	finished  int
 }
@@ -125,6 +126,9 @@ func newRun(w *workload.Workload, p Policy, c Config) *run {
 		cfg: c, work: w, policy: p,
 		rng:     rand.New(rand.NewPCG(c.Seed, 0x5eed)),
 		samples: make([]Sample, len(w.Requests)),
+	}
+	for i := range w.Requests {
+		r.adapters = r.adapters || w.Requests[i].Adapter != ""
 	}
 	for i := range c.Endpoints {
 		e := &endpoint{run: r, number: i}
@@ -156,10 +160,19 @@ func newRun(w *workload.Workload, p Policy, c Config) *run {
 func (r *run) scrape() {
 	for i, e := range r.endpoints {
 		s := e.eng.Stats()
+		var active, queued []string
+		if r.adapters {
+			active, queued = e.eng.Adapters()
+		}
 		for _, d := range r.routers {
 			m := scheduler.Metrics{
 				Known: true, UnixNano: int64(r.now), Waiting: int32(s.Waiting), Running: int32(s.Running),
 				KVUsage: float32(s.KVUsage), BlockTokens: int32(r.work.BlockTokens), Blocks: int32(e.blocks),
+			}
+			if r.adapters {
+				m.MaxLoRA, m.ActiveLoRA, m.WaitingLoRA = int32(e.eng.Config().MaxLoRA), active, queued
+				d.snap.Adapters = d.snap.Adapters.With(active).With(queued)
+				m.Adapters = d.snap.Adapters.Use(active, queued)
 			}
 			// What the router does not know of, another one sent.
 			others := max(0, m.Waiting+m.Running-d.seats[i].load.View().Dispatched)
@@ -255,8 +268,8 @@ func (r *run) arrive(i int) {
 	for k, h := range src.Hashes {
 		blocks[k] = prefix.Block{Hash: h, Tokens: int32(min(r.work.BlockTokens, src.Input-k*r.work.BlockTokens))}
 	}
-	q.sched = scheduler.Request{PromptTokens: int64(src.Input), Blocks: blocks, Seed: r.rng.Uint64()}
-	q.eng = engine.Request{Hashes: src.Hashes, PromptTokens: src.Input, OutputTokens: src.Output, Payload: q}
+	q.sched = scheduler.Request{Model: src.Adapter, PromptTokens: int64(src.Input), Blocks: blocks, Seed: r.rng.Uint64()}
+	q.eng = engine.Request{Adapter: src.Adapter, Hashes: src.Hashes, PromptTokens: src.Input, OutputTokens: src.Output, Payload: q}
 	r.samples[i].Prompt = src.Input
 	if r.cfg.Staleness == 0 {
 		r.scrape()

@@ -85,6 +85,7 @@ func (d *router) decide(q *request) {
 	s := d.seats[d.decision.Ranked[0]]
 	q.seat = s
 	q.flight.Bind(s.load, d.decision.Uncached, q.sched.PromptTokens)
+	q.flight.Await(d.decision.AwaitsAdapter)
 	if r.policy.Holds && (s.queue.Len() > 0 || !s.load.Admits()) {
 		q.held = scheduler.Held{Request: &q.sched, Since: r.clock(), Uncached: d.decision.Uncached, Payload: q}
 		s.queue.Push(&q.held)

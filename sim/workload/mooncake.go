@@ -16,6 +16,8 @@ const (
 	// maxTraceLine bounds a trace line: a prompt of a million tokens needs some
 	// 20 KB of hash ids.
 	maxTraceLine = 1 << 20
+	// maxAdapterName bounds the name of an adapter, in bytes.
+	maxAdapterName = 256
 	// thinkServiceRate and thinkTokenTime estimate how long a request took when
 	// the trace was recorded, to tell thinking from waiting.
 	thinkServiceRate = 20_480 // prompt tokens per second
@@ -24,7 +26,7 @@ const (
 
 // ReadMooncake reads a trace in Mooncake's format: one JSON object per line with
 // timestamp (milliseconds), input_length, output_length and hash_ids (512-token
-// prefix blocks). The published traces collect arrivals in buckets of about
+// prefix blocks), and besides, adapter: the name of a LoRA adapter. The published traces collect arrivals in buckets of about
 // three seconds; arrivals with equal timestamps are spread over the time to the
 // next one, by rng. Errors name the line.
 func ReadMooncake(name string, in io.Reader, rng *rand.Rand) (*Workload, error) {
@@ -41,6 +43,7 @@ func ReadMooncake(name string, in io.Reader, rng *rand.Rand) (*Workload, error) 
 			InputLength  int      `json:"input_length"`
 			OutputLength int      `json:"output_length"`
 			HashIDs      []uint64 `json:"hash_ids"`
+			Adapter      string   `json:"adapter"`
 		}
 		if err := json.Unmarshal(lines.Bytes(), &row); err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", name, n, err)
@@ -52,6 +55,8 @@ func ReadMooncake(name string, in io.Reader, rng *rand.Rand) (*Workload, error) 
 			return nil, fmt.Errorf("%s:%d: input_length: must be 1 to %d", name, n, 1<<24)
 		case row.OutputLength < 0 || row.OutputLength > 1<<24:
 			return nil, fmt.Errorf("%s:%d: output_length: must be 0 to %d", name, n, 1<<24)
+		case len(row.Adapter) > maxAdapterName:
+			return nil, fmt.Errorf("%s:%d: adapter: the name is longer than %d bytes", name, n, maxAdapterName)
 		case len(millis) > 0 && *row.Timestamp < millis[len(millis)-1]:
 			return nil, fmt.Errorf("%s:%d: timestamp: must not be smaller than the line before", name, n)
 		}
@@ -65,7 +70,7 @@ func ReadMooncake(name string, in io.Reader, rng *rand.Rand) (*Workload, error) 
 		}
 		millis = append(millis, *row.Timestamp)
 		w.Requests = append(w.Requests, Request{
-			Input: row.InputLength, Output: max(1, row.OutputLength), Hashes: hashes, Parent: -1,
+			Input: row.InputLength, Output: max(1, row.OutputLength), Hashes: hashes, Adapter: row.Adapter, Parent: -1,
 		})
 	}
 	if err := lines.Err(); err != nil {

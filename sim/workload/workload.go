@@ -17,6 +17,8 @@ type Request struct {
 	// Hashes are the prompt's chained block hashes, one per BlockTokens tokens,
 	// the last one possibly for a partial block.
 	Hashes []uint64
+	// Adapter is the LoRA adapter that the request is for, "" for the base model.
+	Adapter string
 	// Parent is the index of the request whose answer this one follows, -1 when it
 	// starts a session. It is always smaller than the request's own index.
 	Parent int

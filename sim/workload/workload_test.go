@@ -19,6 +19,7 @@ func TestReadMooncakeRefusesBadLines(t *testing.T) {
 		{`{"timestamp":0,"input_length":5,"output_length":-1}`, "t:1: output_length: must be 0 to"},
 		{`{"timestamp":5,"input_length":5}` + "\n" + `{"timestamp":4,"input_length":5}`, "t:2: timestamp: must not be smaller"},
 		{`{"timestamp":0,"input_length":5,"hash_ids":[-1]}`, "t:1: json: cannot unmarshal"},
+		{`{"timestamp":0,"input_length":1,"adapter":"` + strings.Repeat("x", maxAdapterName+1) + `"}`, "t:1: adapter: the name is longer"},
 		{strings.Repeat("x", maxTraceLine+1), "a line is longer than"},
 	} {
 		_, err := ReadMooncake("t", strings.NewReader(tc.in), source())
@@ -86,30 +87,63 @@ func TestGeneratedWorkloads(t *testing.T) {
 }
 
 func TestWriteMooncakeRoundTrip(t *testing.T) {
-	w, err := Generate("retrieval", 50, source())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var buf bytes.Buffer
-	if err := WriteMooncake(&buf, w); err != nil {
-		t.Fatal(err)
-	}
-	back, err := ReadMooncake("t", &buf, source())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(back.Requests) != len(w.Requests) {
-		t.Fatalf("%d requests, want %d", len(back.Requests), len(w.Requests))
-	}
-	for i := range w.Requests {
-		if back.Requests[i].Input != w.Requests[i].Input || len(back.Requests[i].Hashes) != len(w.Requests[i].Hashes) {
-			t.Errorf("request %d changed", i)
+	for _, name := range []string{"retrieval", "adapters"} {
+		w, err := Generate(name, 50, source())
+		if err != nil {
+			t.Fatal(err)
 		}
+		w = w.AtSpeed(0.01) // no two in a millisecond
+		var buf bytes.Buffer
+		if err := WriteMooncake(&buf, w); err != nil {
+			t.Fatal(err)
+		}
+		if named := strings.Contains(buf.String(), "adapter"); named != (name == "adapters") {
+			t.Errorf("%s: an adapter is named: %v", name, named)
+		}
+		back, err := ReadMooncake("t", &buf, source())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(back.Requests) != len(w.Requests) {
+			t.Fatalf("%d requests, want %d", len(back.Requests), len(w.Requests))
+		}
+		for i, r := range back.Requests {
+			if r.Input != w.Requests[i].Input || len(r.Hashes) != len(w.Requests[i].Hashes) || r.Adapter != w.Requests[i].Adapter {
+				t.Errorf("%s: request %d changed", name, i)
+			}
+		}
+	}
+}
+
+// TestAdaptersWorkload: some adapters are asked for much more than others, and none
+// shares a prompt with another.
+func TestAdaptersWorkload(t *testing.T) {
+	w, err := Generate("adapters", 6000, source())
+	if err != nil {
+		t.Fatal(err)
+	}
+	requests, of := map[string]int{}, map[uint64]string{}
+	for _, r := range w.Requests {
+		requests[r.Adapter]++
+		for _, h := range r.Hashes {
+			if a, ok := of[h]; ok && a != r.Adapter {
+				t.Fatalf("%q and %q share a block", a, r.Adapter)
+			}
+			of[h] = r.Adapter
+		}
+	}
+	if n := len(requests); n != 31 {
+		t.Errorf("%d models, want 31", n)
+	}
+	base, first, last := requests[""], requests["adapter-0"], requests["adapter-29"]
+	if base < 1600 || base > 2000 || first < 800 || last > 150 || last == 0 {
+		t.Errorf("%d for the base model, %d for the first adapter, %d for the last", base, first, last)
 	}
 }
 
 func FuzzReadMooncake(f *testing.F) {
 	f.Add(`{"timestamp":0,"input_length":1100,"output_length":10,"hash_ids":[0,1,2]}`)
+	f.Add(`{"timestamp":0,"input_length":1100,"adapter":"sql"}`)
 	f.Add("{}\n\n[")
 	f.Fuzz(func(t *testing.T, in string) {
 		w, err := ReadMooncake("f", strings.NewReader(in), source())

@@ -19,11 +19,12 @@ func WriteMooncake(out io.Writer, w *Workload) error {
 	for i := range w.Requests {
 		r := &w.Requests[i]
 		row := struct {
-			Timestamp    int64 `json:"timestamp"`
-			InputLength  int   `json:"input_length"`
-			OutputLength int   `json:"output_length"`
-			HashIDs      []int `json:"hash_ids"`
-		}{r.At.Milliseconds(), r.Input, r.Output, make([]int, len(r.Hashes))}
+			Timestamp    int64  `json:"timestamp"`
+			InputLength  int    `json:"input_length"`
+			OutputLength int    `json:"output_length"`
+			HashIDs      []int  `json:"hash_ids"`
+			Adapter      string `json:"adapter,omitempty"`
+		}{r.At.Milliseconds(), r.Input, r.Output, make([]int, len(r.Hashes)), r.Adapter}
 		for k, h := range r.Hashes {
 			id, ok := ids[h]
 			if !ok {
