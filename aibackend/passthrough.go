@@ -41,6 +41,9 @@ type passthrough struct {
 	open  bool
 	ended bool
 	over  bool
+	// came and read are how many bytes of a stream that passes came, and were events; bad
+	// is where the event ends that cannot be read, 0 as long as there is none.
+	came, read, bad int64
 }
 
 type passMode uint8
@@ -233,9 +236,13 @@ func (x *passthrough) Body(chunk []byte, end bool) ([]byte, *Error) {
 		}
 		return x.finish(x.out, err, end)
 	}
+	x.came += int64(len(chunk))
 	err := x.in.decode(chunk, end, func(b []byte) { x.take(x.events.Write(b, x.see)) })
 	if end {
 		x.take(x.events.Close(x.see))
+	}
+	if x.bad > 0 && x.in.gzip == nil {
+		chunk = chunk[:int64(len(chunk))-(x.came-x.bad)] // the error comes right behind it
 	}
 	return x.finish(chunk, err, end)
 }

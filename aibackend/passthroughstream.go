@@ -13,7 +13,12 @@ import (
 
 // see watches an event that has passed.
 func (x *passthrough) see(e sse.Event) error {
+	x.read += int64(len(e.Raw))
+	failed := x.err != nil
 	x.watch.Event(e.Data)
+	if !failed && x.err != nil && !x.told {
+		x.bad = x.read
+	}
 	return nil
 }
 

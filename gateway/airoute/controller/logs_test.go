@@ -67,13 +67,13 @@ func (l *writeLog) add(o client.Object) {
 	l.n[fmt.Sprintf("%T %s", o, client.ObjectKeyFromObject(o))]++
 }
 
-// in is the number of writes of objects of a namespace.
-func (l *writeLog) in(namespace string) int {
+// in is the number of writes of objects of a namespace, but for those of that name.
+func (l *writeLog) in(namespace, but string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := 0
 	for key, k := range l.n {
-		if strings.Contains(key, " "+namespace+"/") {
+		if strings.Contains(key, " "+namespace+"/") && !strings.HasSuffix(key, "/"+but) {
 			n += k
 		}
 	}

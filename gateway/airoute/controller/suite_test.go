@@ -288,6 +288,24 @@ func get[T client.Object](w *world, o T) T {
 	return o
 }
 
+// cached waits until the controller's cache has the object as it is.
+func (w *world) cached(o client.Object) {
+	w.Helper()
+	key, seen := client.ObjectKeyFromObject(o), o.DeepCopyObject().(client.Object)
+	w.eventually(func() error {
+		if err := w.client.Get(w.Context(), key, o); err != nil {
+			return err
+		}
+		if err := w.controller.client.Get(w.Context(), key, seen); err != nil {
+			return err
+		}
+		if seen.GetResourceVersion() != o.GetResourceVersion() {
+			return fmt.Errorf("%s is not in the cache as it is", key)
+		}
+		return nil
+	})
+}
+
 // change reads the object, changes it and writes it, until nobody else was faster.
 func change[T client.Object](w *world, o T, f func(T)) {
 	w.Helper()
