@@ -3,12 +3,12 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/fairway-ai/fairway/internal/testkit"
 	"github.com/fairway-ai/fairway/sim/replay"
 )
 
@@ -35,14 +35,7 @@ func replayed(t *testing.T, args ...string) (rows []replay.Summary, warnings str
 // TestReplayPolicyConfig: a configuration is a policy to compare with, and one that says
 // what a known policy does comes to the same.
 func TestReplayPolicyConfig(t *testing.T) {
-	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	write := testkit.Files(t)
 	mine := write("mine.yaml", `apiVersion: inference.networking.x-k8s.io/v1alpha1
 kind: EndpointPickerConfig
 plugins: [{type: queue-scorer}, {type: kv-cache-utilization-scorer}, {type: prefix-cache-scorer}]
@@ -86,7 +79,7 @@ schedulingProfiles:
 	if _, _, err := replayed(t, "--policy-config", mine, "--policy-config", mine); err == nil || !strings.Contains(err.Error(), "rename the file") {
 		t.Errorf("twice: %v", err)
 	}
-	if _, _, err := replayed(t, "--policy-config", filepath.Join(dir, "none.yaml")); err == nil {
+	if _, _, err := replayed(t, "--policy-config", filepath.Join(t.TempDir(), "none.yaml")); err == nil {
 		t.Error("a file that is not there")
 	}
 }

@@ -2,21 +2,15 @@ package main
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/fairway-ai/fairway/internal/testkit"
 )
 
 func TestConfigValidate(t *testing.T) {
-	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	write := testkit.Files(t)
 	good := write("good.yaml", "endpoints:\n- {name: a, address: 127.0.0.1, port: 8000}\n")
 	badPort := write("port.yaml", "endpoints:\n- {name: a, address: 127.0.0.1, port: 99999}\n")
 	picker := write("picker.yaml", "plugins:\n- type: queue-scorer\nschedulingProfiles:\n- name: default\n  plugins:\n  - pluginRef: queue-scorer\n")
@@ -29,7 +23,7 @@ func TestConfigValidate(t *testing.T) {
 		{args: []string{good, picker}, want: []string{"good.yaml: ok", "picker.yaml: ok"}},
 		{args: []string{badPort}, want: []string{"port.yaml:2", "port"}, fail: true},
 		{args: []string{typo, good}, want: []string{"que-scorer", "queue-scorer", "good.yaml: ok"}, fail: true},
-		{args: []string{filepath.Join(dir, "none.yaml")}, want: []string{"none.yaml"}, fail: true},
+		{args: []string{filepath.Join(t.TempDir(), "none.yaml")}, want: []string{"none.yaml"}, fail: true},
 	} {
 		cmd := newConfigCommand()
 		var out bytes.Buffer

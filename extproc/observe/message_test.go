@@ -1,38 +1,17 @@
 package observe
 
 import (
-	"encoding/binary"
 	"slices"
 	"strings"
 	"testing"
 
-	"google.golang.org/protobuf/encoding/protowire"
-
 	"github.com/fairway-ai/fairway/extproc/scan"
+	"github.com/fairway-ai/fairway/internal/testkit"
 )
 
-// pb makes messages: each field is a number and a value.
-func pb(fields ...any) (out []byte) {
-	for i := 0; i < len(fields); i += 2 {
-		num := protowire.Number(fields[i].(int))
-		switch v := fields[i+1].(type) {
-		case int:
-			out = protowire.AppendVarint(protowire.AppendTag(out, num, protowire.VarintType), uint64(v))
-		case string:
-			out = protowire.AppendString(protowire.AppendTag(out, num, protowire.BytesType), v)
-		case []byte:
-			out = protowire.AppendBytes(protowire.AppendTag(out, num, protowire.BytesType), v)
-		}
-	}
-	return out
-}
+func pb(fields ...any) []byte { return testkit.Message(fields...) }
 
-func framed(messages ...[]byte) (out []byte) {
-	for _, m := range messages {
-		out = append(binary.BigEndian.AppendUint32(append(out, 0), uint32(len(m))), m...)
-	}
-	return out
-}
+func framed(messages ...[]byte) []byte { return testkit.Frames(messages...) }
 
 // observeCall follows the response to a call; first is the offset of the last byte of
 // the Write that returned true, -1 for none.

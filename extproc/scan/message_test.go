@@ -1,7 +1,6 @@
 package scan
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,25 +9,11 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/fairway-ai/fairway/internal/testkit"
 )
 
-// pb makes messages: each field is a number and a value.
-func pb(fields ...any) (out []byte) {
-	for i := 0; i < len(fields); i += 2 {
-		num := protowire.Number(fields[i].(int))
-		switch v := fields[i+1].(type) {
-		case int:
-			out = protowire.AppendVarint(protowire.AppendTag(out, num, protowire.VarintType), uint64(v))
-		case string:
-			out = protowire.AppendString(protowire.AppendTag(out, num, protowire.BytesType), v)
-		case []byte:
-			out = protowire.AppendBytes(protowire.AppendTag(out, num, protowire.BytesType), v)
-		case float32:
-			out = protowire.AppendFixed32(protowire.AppendTag(out, num, protowire.Fixed32Type), 1)
-		}
-	}
-	return out
-}
+func pb(fields ...any) []byte { return testkit.Message(fields...) }
 
 // packed are numbers as a repeated field has them.
 func packed(ids ...int) (out []byte) {
@@ -47,9 +32,7 @@ func upTo(n int) []int {
 	return ids
 }
 
-func framed(message []byte) []byte {
-	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...)
-}
+func framed(messages ...[]byte) []byte { return testkit.Frames(messages...) }
 
 // scanCall scans a gRPC request, cut at the given offsets, from memory that it may not
 // keep.

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/fairway-ai/fairway/internal/testkit"
 	"github.com/fairway-ai/fairway/test/realenvoy"
 )
 
@@ -57,14 +57,7 @@ func TestNamedEndpoints(t *testing.T) {
 	if !strings.Contains(string(example), originalDestination) {
 		t.Fatal("the example has another cluster")
 	}
-	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	write := testkit.Files(t)
 	endpoints, hosts := "endpoints:\n", make([]string, 3)
 	var servers [3]*backend
 	for i := range servers {

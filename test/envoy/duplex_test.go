@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -113,14 +112,7 @@ func TestForeignGateway(t *testing.T) {
 		_, _ = io.WriteString(w, "data: [DONE]\n\n")
 	}
 	a, b := newBackend(t, sse), newBackend(t, sse)
-	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	write := testkit.Files(t)
 	endpoint := func(name, addr string) string {
 		host, port, _ := net.SplitHostPort(addr) // of a listener
 		return fmt.Sprintf("- {name: %s, address: %s, port: %q}\n", name, host, port)

@@ -7,8 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -25,6 +23,7 @@ import (
 	"github.com/fairway-ai/fairway/extproc/observe"
 	"github.com/fairway-ai/fairway/extproc/scan"
 	"github.com/fairway-ai/fairway/gateway/xds"
+	"github.com/fairway-ai/fairway/internal/testkit"
 	"github.com/fairway-ai/fairway/test/realenvoy"
 )
 
@@ -45,26 +44,7 @@ func (plainCodec) Unmarshal(data []byte, v any) error {
 	return nil
 }
 
-// pb makes a message: each field is a number and a value.
-func pb(fields ...any) (out []byte) {
-	for i := 0; i < len(fields); i += 2 {
-		num := protowire.Number(fields[i].(int))
-		switch v := fields[i+1].(type) {
-		case int:
-			out = protowire.AppendVarint(protowire.AppendTag(out, num, protowire.VarintType), uint64(v))
-		case string:
-			out = protowire.AppendString(protowire.AppendTag(out, num, protowire.BytesType), v)
-		case []byte:
-			out = protowire.AppendBytes(protowire.AppendTag(out, num, protowire.BytesType), v)
-		}
-	}
-	return out
-}
-
-func grpcFrame(message []byte) []byte {
-	n := len(message)
-	return append([]byte{0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}, message...)
-}
+func pb(fields ...any) []byte { return testkit.Message(fields...) }
 
 // tokenRequest is a streaming request to vLLM with n token ids from first on.
 func tokenRequest(first, n int) []byte {
@@ -223,7 +203,7 @@ func TestGRPCThroughOwnGateway(t *testing.T) {
 		a := callOf(t, conn, call.method, call.message)
 		wantAnswers(t, a, call.method)
 		o := outcome(i + 1)
-		if _, got, proto := engine.last(); !bytes.Equal(got, grpcFrame(call.message)) || proto != "HTTP/2.0" {
+		if _, got, proto := engine.last(); !bytes.Equal(got, testkit.Frames(call.message)) || proto != "HTTP/2.0" {
 			t.Errorf("%s: the engine got %q by %s", call.method, got, proto)
 		}
 		if o.Usage != usage || o.Status != 200 || !o.Complete || !o.Streamed || o.Chunks != call.chunks {
@@ -264,14 +244,7 @@ func TestGRPCThroughForeignGateway(t *testing.T) {
 	}
 	var fail atomic.Uint32
 	engines := map[string]*backend{}
-	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	write := testkit.Files(t)
 	endpoints := "endpoints:\n"
 	for _, name := range []string{"a", "b", "c"} {
 		b := newEngine(t, &fail)
@@ -321,7 +294,7 @@ requestHandler:
 			if served == nil {
 				t.Fatalf("served by %q", a.by)
 			}
-			if _, got, _ := served.last(); !bytes.Equal(got, grpcFrame(message)) {
+			if _, got, _ := served.last(); !bytes.Equal(got, testkit.Frames(message)) {
 				t.Fatalf("the engine got %d bytes, not those that were sent", len(got))
 			}
 			if first == "" {
