@@ -182,7 +182,7 @@ func (r *request) schedule() error {
 	start := p.elapsed()
 	err := r.route.scheduler.Schedule(&r.sched, r.snap, &r.decision, ex)
 	if err == nil {
-		if r.route.policy == nil && p.o.LearnDestinations && !p.lists.taken(p.clock.Now()) {
+		if r.route.policy == nil && p.o.LearnDestinations && !p.lists.taken(r.received) {
 			r.decision.Ranked = r.decision.Ranked[:1]
 		}
 		e := &r.snap.Endpoints[r.decision.Ranked[0]]
