@@ -100,9 +100,15 @@ func RetryPolicy(o Options) *routev3.RetryPolicy {
 				TypedConfig: pack(&previousv3.PreviousHostsPredicate{}),
 			},
 		}},
-		HostSelectionRetryMaxAttempts: 5,
+		HostSelectionRetryMaxAttempts: selections,
 	}
 }
+
+// selections is how often a host is selected for a further try before one that was tried
+// is taken again. A host that refuses is never busy, so the less busy of two random ones
+// is one of those nearly always: with two of three that refuse, the third is found by
+// one selection of nine.
+const selections = 100
 
 // BodyLimit is how long a request body may get in Envoy, in bytes: a little more
 // than the picker accepts, so that the picker answers.

@@ -34,6 +34,7 @@ type rig struct {
 	dir     string // holds the picker's socket and its file of endpoints
 	admin   string // the picker's URL for metrics
 	out     *output
+	args    []string  // of the picker, beside those that each needs
 	picker  *exec.Cmd // nil when none runs
 }
 
@@ -46,8 +47,14 @@ const poolName = "default/default"
 // newRig starts a picker and Envoy for a pool with the servers' addresses.
 func newRig(t *testing.T, p xds.Pool, servers ...string) *rig {
 	t.Helper()
+	return newRigWith(t, p, nil, servers...)
+}
+
+// newRigWith is newRig with further arguments of the picker.
+func newRigWith(t *testing.T, p xds.Pool, args []string, servers ...string) *rig {
+	t.Helper()
 	envoy := realenvoy.Path(t)
-	r := &rig{t: t, dir: shortDir(t), admin: "127.0.0.1:" + freePort(t), out: newOutput(t, "the picker")}
+	r := &rig{t: t, dir: shortDir(t), admin: "127.0.0.1:" + freePort(t), out: newOutput(t, "the picker"), args: args}
 	list := "endpoints:\n"
 	for i, addr := range servers {
 		list += endpointLine(i, addr)
@@ -89,9 +96,10 @@ func (r *rig) socket() string { return filepath.Join(r.dir, "picker.sock") }
 // start starts the picker and waits until it is ready.
 func (r *rig) start() {
 	r.t.Helper()
-	cmd := exec.Command(fairwayPath, "epp", "-f", r.file(), "--grpc-uds", r.socket(), "--secure-serving=false",
+	args := append([]string{"epp", "-f", r.file(), "--grpc-uds", r.socket(), "--secure-serving=false",
 		"--grpc-port", "0", "--grpc-health-port", "0", "--metrics-port", r.admin[strings.IndexByte(r.admin, ':')+1:],
-		"--max-body-bytes", fmt.Sprint(bodyLimit), "--drain-timeout", drainTimeout.String())
+		"--max-body-bytes", fmt.Sprint(bodyLimit), "--drain-timeout", drainTimeout.String()}, r.args...)
+	cmd := exec.Command(fairwayPath, args...)
 	cmd.Stdout, cmd.Stderr = r.out, r.out
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)

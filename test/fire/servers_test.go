@@ -133,17 +133,22 @@ func TestServerKilledBeforeItAnswers(t *testing.T) {
 	r.idle()
 }
 
-// Refusals that another server can make good do not reach the client.
+// Refusals that another server can make good do not reach the client, also when the
+// picker names one endpoint only, as it does for its first requests.
 func TestRefusalsGoToTheNext(t *testing.T) {
-	full, busy, good := answering(t, refusing(http.StatusTooManyRequests)), answering(t, refusing(http.StatusServiceUnavailable)), answering(t, short)
-	r := newRig(t, xds.Pool{FailOpen: true}, full.addr, busy.addr, good.addr)
-	l := r.load(8, 5)
-	l.more(t, 200)
-	l.allWell(t)
-	if full.posts.Load() == 0 || busy.posts.Load() == 0 {
-		t.Errorf("those that refuse were asked %d and %d times, so nothing was tested", full.posts.Load(), busy.posts.Load())
+	for _, args := range [][]string{nil, {"--max-destinations=1"}} {
+		t.Run(fmt.Sprint(args), func(t *testing.T) {
+			full, busy, good := answering(t, refusing(http.StatusTooManyRequests)), answering(t, refusing(http.StatusServiceUnavailable)), answering(t, short)
+			r := newRigWith(t, xds.Pool{FailOpen: true}, args, full.addr, busy.addr, good.addr)
+			l := r.load(8, 5)
+			l.more(t, 200)
+			l.allWell(t)
+			if full.posts.Load() == 0 || busy.posts.Load() == 0 {
+				t.Errorf("those that refuse were asked %d and %d times, so nothing was tested", full.posts.Load(), busy.posts.Load())
+			}
+			r.idle()
+		})
 	}
-	r.idle()
 }
 
 // When all refuse, the client hears it from the last of them.
