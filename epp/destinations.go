@@ -1,6 +1,7 @@
 package epp
 
 import (
+	"net/http"
 	"sync/atomic"
 	"time"
 )
@@ -25,13 +26,19 @@ func (l *lists) taken(now time.Time) bool {
 	return l.told.Load() && now.Unix()-l.silent.Load() >= int64(listsAgain/time.Second)
 }
 
-// answered learns from a response. It writes at most once a second, and then only for
-// gateways that do not say who served: what is written by every request is slow to share.
-func (l *lists) answered(now time.Time, served string) {
+// answered learns from a response. A refusal that no endpoint is said to have served may
+// be the gateway's own, of a limit of requests for instance, and teaches nothing, but for
+// 503, which is what comes of a list that is not taken. It writes at most once a second,
+// and then only for gateways that do not say who served: what is written by every request
+// is slow to share.
+func (l *lists) answered(now time.Time, status int, served string) {
 	if served != "" {
 		if !l.told.Load() {
 			l.told.Store(true)
 		}
+		return
+	}
+	if status >= http.StatusBadRequest && status != http.StatusServiceUnavailable {
 		return
 	}
 	if s := now.Unix(); l.silent.Load() != s {

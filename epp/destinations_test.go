@@ -1,6 +1,7 @@
 package epp
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ func TestMaxDestinations(t *testing.T) {
 func TestLearnDestinations(t *testing.T) {
 	clock := &stagesClock{now: time.Unix(1000, 0)}
 	p := newPicker(t, Options{Pools: onePool(newFakePool(20)), LearnDestinations: true, Clock: clock})
+	status := http.StatusOK
 	ask := func(after time.Duration, served string, want int) {
 		t.Helper()
 		clock.now = clock.now.Add(after)
@@ -35,7 +37,7 @@ func TestLearnDestinations(t *testing.T) {
 		if served == "yes" {
 			served, _, _ = strings.Cut(pick.Destinations, ",")
 		}
-		pick.Observer.ResponseHeaders(clock.now, 200, served)
+		pick.Observer.ResponseHeaders(clock.now, status, served)
 		pick.Observer.End(clock.now, extproc.Outcome{})
 	}
 	ask(0, "", 1)
@@ -46,6 +48,12 @@ func TestLearnDestinations(t *testing.T) {
 	ask(0, "yes", 1)
 	ask(listsAgain/2, "yes", 1)
 	ask(listsAgain, "yes", DefaultMaxDestinations)
+	status = http.StatusTooManyRequests // the gateway's own limit
+	ask(0, "", DefaultMaxDestinations)
+	ask(0, "", DefaultMaxDestinations)
+	status = http.StatusServiceUnavailable // what an ORIGINAL_DST cluster makes of a list
+	ask(0, "", DefaultMaxDestinations)
+	ask(0, "", 1)
 }
 
 // TestLearnDestinationsLeavesPolicies: a configured picker names as many as it says.

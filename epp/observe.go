@@ -21,7 +21,7 @@ func (r *request) ResponseHeaders(now time.Time, status int, served string) []ex
 	r.status = status
 	r.responded()
 	if r.picker.o.LearnDestinations {
-		r.picker.lists.answered(now, served)
+		r.picker.lists.answered(now, status, served)
 	}
 	if served != "" && served != r.behind(r.endpoint.Address) {
 		r.servedBy(now, served)
