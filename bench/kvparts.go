@@ -25,6 +25,7 @@ type nobody struct{}
 func (nobody) Stored(string, *kvevents.Stored)   {}
 func (nobody) Removed(string, *kvevents.Removed) {}
 func (nobody) Cleared(string)                    {}
+func (nobody) Unread(string, int)                {}
 func (nobody) Lost(string)                       {}
 func (nobody) Live(string)                       {}
 

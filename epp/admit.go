@@ -29,6 +29,10 @@ func (r *request) admit(ctx context.Context, req *extproc.Request) error {
 			return err
 		}
 	}
+	if at == unwilling {
+		p.o.Metrics.FlowOutcome(r.route.name, r.counts, string(flowcontrol.EvictedContextCancelled))
+		return req.Unheld()
+	}
 	if at == refused {
 		return r.refusedBy(g)
 	}
@@ -43,6 +47,8 @@ func (r *request) enqueued(at passage) string {
 		return metrics.EnqueueWaits
 	case refused:
 		return string(r.refusal.outcome)
+	case unwilling:
+		return string(flowcontrol.EvictedContextCancelled)
 	}
 	return string(flowcontrol.Dispatched)
 }

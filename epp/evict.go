@@ -13,11 +13,12 @@ import (
 type victim struct {
 	flowcontrol.Runner
 	interrupt extproc.Interrupt
+	over      bool // it has a response, or has ended; the pool's gate guards it
 }
 
 // victimize makes a request that was just picked for one that may be ended, if its
 // priority allows that.
-func (r *request) victimize(pick *extproc.Pick, now time.Time) {
+func (r *request) victimize(pick *extproc.Pick) {
 	g := r.route.state.flow
 	if g == nil || g.pool.evictor == nil || !flowcontrol.Evictable(r.sched.Priority) {
 		return
@@ -25,13 +26,23 @@ func (r *request) victimize(pick *extproc.Pick, now time.Time) {
 	r.victim = &victim{Runner: flowcontrol.Runner{
 		Priority: r.sched.Priority, Load: r.endpoint.Load, Tokens: r.flight.Context(),
 	}}
-	r.victim.Payload = r.victim
-	pick.Interrupt = &r.victim.interrupt
+	v := r.victim
+	v.Payload = v
+	// Until the proxy has the pick, nobody can end it.
+	v.interrupt.Ready = func() { g.offer(v) }
+	pick.Interrupt = &v.interrupt
+}
+
+// offer has a request be ended if somebody needs its room.
+func (g *gate) offer(v *victim) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.pool.evictor.Add(&r.victim.Runner)
+	if v.over {
+		return
+	}
+	g.pool.evictor.Add(&v.Runner)
 	if g.queue.Len() > 0 {
-		g.serve(now)
+		g.serve(g.clock.Now())
 	}
 }
 
@@ -43,6 +54,7 @@ func (r *request) responded() {
 	g := r.route.state.flow
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	r.victim.over = true
 	g.pool.evictor.Remove(&r.victim.Runner)
 }
 
@@ -82,6 +94,7 @@ func (g *gate) ended(r *request, now time.Time) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	r.victim.over = true
 	took, evicted := g.pool.evictor.Ended(now, &r.victim.Runner)
 	if evicted {
 		g.pool.metrics.Revoked(g.pool.name, metrics.RevocationConfirmed, 1)

@@ -1,6 +1,8 @@
 package epp
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -220,5 +222,97 @@ func TestEvictByMetrics(t *testing.T) {
 			end(a)
 		}
 		drained(t, pool.Snapshot().Endpoints)
+	})
+}
+
+// TestEvictWhoIsJustSent: a request that was held for its endpoint while another one began
+// to wait for the pool can be ended as soon as the proxy has its pick, and not before.
+func TestEvictWhoIsJustSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool := &announcing{fakePool: newFakePool(1)}
+		p := newPicker(t, Options{Pools: onePool(pool), Hold: true, Flow: evicting(2), Priority: priorities})
+		defer p.Close()
+		v := &victims{t: t}
+		long := prompt("long", "m", 2*scheduler.HoldTokens)
+		first := ask(p, long)
+		<-first.done
+		low := ask(p, withPriority("low", -1))
+		synctest.Wait()
+		high := ask(p, withPriority("high", 1))
+		synctest.Wait()
+		if low.over() || high.over() {
+			t.Fatal("the endpoint and the pool were not busy")
+		}
+		first.pick.Observer.FirstToken(time.Now())
+		<-low.done
+		synctest.Wait() // who looks for somebody to end may find low, whose pick is not sent yet
+		v.watch("low", low)
+		v.want("low")
+		cut(low)
+		<-high.done
+		if high.err != nil {
+			t.Fatal(high.err)
+		}
+		end(first)
+		high.pick.Observer.FirstToken(time.Now())
+		end(high)
+		drained(t, pool.Snapshot().Endpoints)
+	})
+}
+
+// TestNobodyMakesRoomForNothing: a request that would rather go elsewhere than wait turns
+// nobody out, ends nobody, and leaves at once; where it need not wait it is served.
+func TestNobodyMakesRoomForNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool := newFakePool(2)
+		es := pool.Snapshot().Endpoints
+		c := evicting(2)
+		c.MaxRequests = 1
+		p := newPicker(t, Options{Pools: onePool(pool), Hold: true, Flow: c, Priority: priorities})
+		defer p.Close()
+		v := &victims{t: t}
+		only := func(r *extproc.Request, e scheduler.Endpoint) *extproc.Request {
+			r.HasSubset, r.Subset = true, []string{e.Address}
+			return r
+		}
+		elsewhere := errors.New("goes elsewhere")
+		spills := func(name string, e scheduler.Endpoint) error {
+			pick, err := p.Pick(context.Background(), only(withPriority(name, 5), e).WithoutHold(elsewhere))
+			if err == nil {
+				pick.Observer.End(time.Now(), extproc.Outcome{Status: 200, Complete: true})
+			}
+			return err
+		}
+		var all []*asked
+		for i := range 2 {
+			a := ask(p, only(withPriority(fmt.Sprint(i), -1), es[0]))
+			v.watch(fmt.Sprint(i), a)
+			all = append(all, a)
+		}
+		waits := ask(p, only(withPriority("waits", -1), es[0]))
+		synctest.Wait()
+		if err := spills("saturated", es[0]); !errors.Is(err, elsewhere) {
+			t.Errorf("at a saturated pool: %v", err)
+		}
+		v.want()
+		if waits.over() {
+			t.Errorf("a request was turned out (%v) for one that does not wait", waits.err)
+		}
+		if err := spills("free", es[1]); err != nil {
+			t.Errorf("at an endpoint that is free: %v", err)
+		}
+		for _, a := range all {
+			end(a)
+		}
+		<-waits.done
+		end(waits)
+		// The same for one that its endpoint would hold.
+		busy := ask(p, only(prompt("busy", "m", 2*scheduler.HoldTokens), es[0]))
+		<-busy.done
+		if err := spills("busy endpoint", es[0]); !errors.Is(err, elsewhere) {
+			t.Errorf("at a busy endpoint: %v", err)
+		}
+		end(busy)
+		drained(t, es)
 	})
 }

@@ -358,6 +358,56 @@ func TestFlowSubsets(t *testing.T) {
 	})
 }
 
+// TestFlowNoRoomToWait: where nobody more may wait, who need not wait is served all the
+// same, and nobody is turned out for it.
+func TestFlowNoRoomToWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool := newFakePool(2)
+		es := pool.Snapshot().Endpoints
+		c := concurrent(2)
+		c.MaxRequests, c.Evict = 2, true
+		c.Limit = flowcontrol.UsageLimit{Type: flowcontrol.HoldbackLimit, Holdback: flowcontrol.Holdback{
+			Domain: flowcontrol.DomainExplicit, Ceilings: map[int]float64{9: 1, 0: 0.5, -1: 0.5},
+		}}
+		p := newPicker(t, Options{Pools: onePool(pool), Flow: c, Priority: priorities})
+		defer p.Close()
+		only := func(id string, e scheduler.Endpoint, priority int) *asked {
+			r := withPriority(id, priority)
+			r.HasSubset, r.Subset = true, []string{e.Address}
+			return ask(p, r)
+		}
+		busy := only("busy", es[0], 0)
+		<-busy.done
+		behind, low := only("behind", es[0], 0), only("low", es[0], -1)
+		synctest.Wait()
+		var served []*asked
+		for _, a := range []*asked{only("free", es[1], 0), only("first", es[0], 9)} {
+			<-a.done
+			if a.err != nil || a.took != 0 {
+				t.Fatalf("error %v after %v, want to be served at once", a.err, a.took)
+			}
+			served = append(served, a)
+		}
+		if behind.over() || low.over() {
+			t.Fatal("a request that waits was turned out or served")
+		}
+		equal := only("equal", es[0], -1)
+		<-equal.done
+		refusedAs(t, equal.err, 429, "rejected-saturated")
+		last := only("last", es[0], 9) // must wait, and so takes low's place
+		<-low.done
+		refusedAs(t, low.err, 429, "evicted-queue-pressure")
+		for _, a := range append(served, busy) {
+			end(a)
+		}
+		<-last.done
+		end(last)
+		<-behind.done
+		end(behind)
+		drained(t, es)
+	})
+}
+
 func TestShedding(t *testing.T) {
 	pool := newFakePool(1)
 	shed := &flowcontrol.Shedder{Detector: flowcontrol.DefaultUtilization()}

@@ -43,6 +43,8 @@ const (
 	gone
 	// refused: the request's refusal says why.
 	refused
+	// unwilling: the request would have to wait, and does not.
+	unwilling
 )
 
 // endpointQueue is how requests wait for one endpoint: by priority, then as the
@@ -110,6 +112,16 @@ func (g *gate) admit(r *request, now time.Time) passage {
 	} else {
 		w.Bytes, w.FirstTokenBy = r.size, r.firstTokenBy
 	}
+	// Nobody is turned out or ended for a request that does not wait.
+	if waitless := r.waitless(); waitless || !g.queue.Fits(now, w) {
+		if g.queue.Passes(now, w, subset, g) {
+			g.pass(r, now, w.Held.Uncached)
+			return passed
+		}
+		if waitless {
+			return unwilling
+		}
+	}
 	switch g.queue.Push(now, w, subset) {
 	case flowcontrol.RejectedCapacity:
 		r.refusal = &queueFull
@@ -127,9 +139,9 @@ func (g *gate) admit(r *request, now time.Time) passage {
 }
 
 // release lets waiting requests through while they may go. It is called after
-// everything that makes room.
+// everything that makes room. A nil gate has nobody who waits.
 func (g *gate) release(now time.Time) {
-	if g.callers.Load() == 0 {
+	if g == nil || g.callers.Load() == 0 {
 		return
 	}
 	g.mu.Lock()

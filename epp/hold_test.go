@@ -81,7 +81,7 @@ func holdHistory(t *testing.T, rng *rand.Rand) {
 	every := slices.Clone(pool.Snapshot().Endpoints)
 	p := newPicker(t, Options{Pools: onePool(pool), Hold: true, Seed: rng.Uint64()})
 	var held, flying []*asked
-	heldOnce := false
+	heldOnce, holds := false, true
 	for step := range 300 {
 		switch k := rng.IntN(20); {
 		case k < 8:
@@ -115,6 +115,14 @@ func holdHistory(t *testing.T, rng *rand.Rand) {
 			e := endpoint(len(every))
 			every = append(every, e)
 			pool.set(append(slices.Clone(pool.Snapshot().Endpoints), e))
+		case k < 18 && rng.IntN(4) == 0: // to a policy that holds nobody, or back
+			pools := onePool(pool)
+			if holds = !holds; !holds {
+				pools[0].Policy = scheduler.Priced{}
+			}
+			if err := p.SetPools(pools); err != nil {
+				t.Fatal(err)
+			}
 		default:
 			time.Sleep(time.Duration(rng.IntN(2000)) * time.Millisecond)
 		}
@@ -404,4 +412,65 @@ func TestGivenUpAsItIsSent(t *testing.T) {
 	r.reject(context.Canceled)
 	first.End(time.Now(), extproc.Outcome{})
 	drained(t, pool.Snapshot().Endpoints)
+}
+
+// TestHeldAcrossPolicies: a pool's policy changes between one that holds and one that does
+// not, while requests run and others wait. Whoever makes room lets those who wait go,
+// whichever policy sent it.
+func TestHeldAcrossPolicies(t *testing.T) {
+	configured := func(e Endpoints) []Pool {
+		return []Pool{{Name: "ns/pool", Endpoints: e, Policy: scheduler.Priced{}}}
+	}
+	ways := map[string]func(s *announcedEnd){
+		"first token": func(s *announcedEnd) { s.o.FirstToken(time.Now()) },
+		"end":         func(s *announcedEnd) { s.end() },
+		"elsewhere":   func(s *announcedEnd) { s.o.ResponseHeaders(time.Now(), 200, endpoint(1).Address) },
+	}
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pool := newFakePool(2)
+				p := newPicker(t, Options{Pools: configured(pool), Hold: true})
+				defer p.Close()
+				only := func(r *extproc.Request) *extproc.Request {
+					r.Subset, r.HasSubset = []string{endpoint(0).Address}, true
+					return r
+				}
+				run := &announcedEnd{o: mustPick(t, p, only(prompt("long", "m", 2*scheduler.HoldTokens))).Observer}
+				if err := p.SetPools(onePool(pool)); err != nil {
+					t.Fatal(err)
+				}
+				a := ask(p, only(prompt("held", "m", 10)))
+				synctest.Wait()
+				if a.over() {
+					t.Fatal("the endpoint was not busy")
+				}
+				if err := p.SetPools(configured(pool)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				way(run)
+				<-a.done
+				if a.err != nil || a.took != time.Second {
+					t.Errorf("sent after %v (error %v), want when there was room", a.took, a.err)
+				}
+				run.end()
+				a.pick.Observer.End(time.Now(), extproc.Outcome{})
+				drained(t, pool.Snapshot().Endpoints)
+			})
+		})
+	}
+}
+
+// announcedEnd is an observer that is told of its end once.
+type announcedEnd struct {
+	o    extproc.Observer
+	over bool
+}
+
+func (s *announcedEnd) end() {
+	if !s.over {
+		s.over = true
+		s.o.End(time.Now(), extproc.Outcome{})
+	}
 }

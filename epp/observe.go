@@ -53,10 +53,7 @@ func (r *request) servedBy(now time.Time, served string) {
 		return
 	}
 	e := snap.Endpoints[i]
-	var to *gate
-	if r.route.hold {
-		to = state.gateOf(e.Load)
-	}
+	to := state.gateOf(e.Load)
 	r.mu.Lock()
 	uncached := r.uncached(r.route.scheduler.Uncached(&r.sched, e.Slot))
 	from := r.gate
@@ -64,9 +61,7 @@ func (r *request) servedBy(now time.Time, served string) {
 	r.endpoint, r.gate = e, to
 	r.mu.Unlock()
 	r.cached(e.Slot, e.Load)
-	if from != nil {
-		from.release(now)
-	}
+	from.release(now)
 	if state.flow != nil {
 		state.flow.release(now)
 	}
@@ -100,12 +95,11 @@ func (r *request) prefilled(now time.Time, seen bool) {
 	} else {
 		r.flight.Prefilled(now)
 	}
+	g, stage := r.gate, r.stageGate()
 	staged := r.stages.end(now, seen)
-	g := r.gate
 	r.mu.Unlock()
-	if g != nil {
-		g.release(now)
-	}
+	g.release(now)
+	stage.release(now)
 	if flow := r.route.state.flow; flow != nil && staged {
 		flow.release(now)
 	}

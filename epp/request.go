@@ -70,7 +70,7 @@ type request struct {
 	flight     scheduler.Flight
 	stages     stages
 	endpoint   scheduler.Endpoint // whose Load the flight is on
-	gate       *gate              // the endpoint's; nil when requests are not held
+	gate       *gate              // the endpoint's; nil when that has left the pool
 	dispatched time.Time
 	generation uint64
 	stop       func() bool // the prefill estimate's timer
@@ -217,11 +217,11 @@ func (r *request) schedule() error {
 func (r *request) enter(ctx context.Context, req *extproc.Request, force bool) (passage, error) {
 	e := &r.snap.Endpoints[r.decision.Ranked[0]]
 	now := r.picker.clock.Now()
-	var g *gate
-	if r.route.hold {
-		if g = r.route.state.gateOf(e.Load); g == nil && !force {
-			return gone, nil
-		}
+	// Whoever a policy does not hold makes room for those whom the one before it did.
+	g := r.route.state.gateOf(e.Load)
+	hold := r.route.hold && !force
+	if g == nil && hold {
+		return gone, nil
 	}
 	r.mu.Lock()
 	r.endpoint, r.gate = *e, g
@@ -237,15 +237,18 @@ func (r *request) enter(ctx context.Context, req *extproc.Request, force bool) (
 	if r.pending {
 		r.route.state.flow.settle(r, now)
 	}
-	if g == nil || force {
+	if !hold {
 		r.dispatch(now, uncached)
 		return passed, nil
 	}
-	at := g.enter(r, now)
-	if at != waits {
+	switch at := g.enter(r, now); at {
+	case waits:
+		return r.wait(ctx, req, g)
+	case unwilling:
+		return gone, req.Unheld()
+	default:
 		return at, nil
 	}
-	return r.wait(ctx, req, g)
 }
 
 // wait blocks until the gate says what became of the request.
@@ -265,6 +268,9 @@ func (r *request) wait(ctx context.Context, req *extproc.Request, g *gate) (pass
 		return r.giveUp(g, ctx.Err())
 	}
 }
+
+// waitless reports whether the request goes elsewhere rather than wait.
+func (r *request) waitless() bool { return r.ext != nil && r.ext.Unheld() != nil }
 
 // holdUntil is when a request that an endpoint refuses now is sent all the same.
 func (r *request) holdUntil(now time.Time) time.Time {
@@ -348,7 +354,7 @@ func (r *request) answer(req *extproc.Request) extproc.Pick {
 		}
 	}
 	r.renamed(&pick)
-	r.victimize(&pick, now)
+	r.victimize(&pick)
 	r.span.Picked(r.route.name, r.endpoint.ID, r.sched.Model, r.sched.PromptTokens, r.decision.Cached, r.waited)
 	// Strings of the request's headers would keep all of them in memory.
 	r.ext, r.snap = nil, nil
@@ -396,11 +402,10 @@ func (r *request) estimatePrefill() {
 		now := p.clock.Now()
 		r.flight.Prefilled(now)
 		r.stages.prefill.Prefilled(now)
-		g := r.gate
+		g, stage := r.gate, r.stageGate()
 		r.mu.Unlock()
-		if g != nil {
-			g.release(now)
-		}
+		g.release(now)
+		stage.release(now)
 	})
 }
 
@@ -428,9 +433,9 @@ func (r *request) recycle(now time.Time) {
 	r.mu.Lock()
 	r.flight.End(now)
 	r.flight = scheduler.Flight{}
+	g, stage, stop := r.gate, r.stageGate(), r.stop
 	r.stages.end(now, false)
 	r.stages = stages{}
-	g, stop := r.gate, r.stop
 	r.gate, r.stop = nil, nil
 	r.endpoint = scheduler.Endpoint{}
 	r.dispatched = time.Time{}
@@ -439,9 +444,8 @@ func (r *request) recycle(now time.Time) {
 	if stop != nil {
 		stop()
 	}
-	if g != nil {
-		g.release(now)
-	}
+	g.release(now)
+	stage.release(now)
 	if r.route != nil && r.route.state.flow != nil {
 		if flow := r.route.state.flow; r.pending {
 			flow.settle(r, now)

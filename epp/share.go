@@ -11,6 +11,9 @@ type Sharer interface {
 	// Sent says that a prompt of these blocks was sent to the endpoint whose Load is l.
 	// It is called for each request, and must neither wait nor keep blocks.
 	Sent(l *scheduler.Load, blocks []prefix.Block)
+	// SentKeys says so of a prompt whose tokens are known, by the keys that engines'
+	// events are looked up by. It is called besides Sent, under the same conditions.
+	SentKeys(l *scheduler.Load, keys []prefix.Block)
 }
 
 // cached records that an endpoint gets the request's prompt, and then has it cached.
@@ -23,6 +26,20 @@ func (r *request) cached(slot int32, l *scheduler.Load) {
 	}
 	if s := r.picker.o.Share; s != nil {
 		s.Sent(l, r.blocks)
+		if r.sched.KeysKnown {
+			s.SentKeys(l, r.keys)
+		}
+	}
+}
+
+// Assume says that another replica has sent a prompt with these keys to the endpoint
+// whose Load is l: it counts as cached there until the engine says so, as after a
+// dispatch of this process.
+func (p *Picker) Assume(l *scheduler.Load, keys []prefix.Block) {
+	for _, r := range p.routes.Load().all {
+		if g := (*r.state.gates.Load())[l]; g != nil && r.cache != nil {
+			r.cache.Dispatched(g.slot, keys)
+		}
 	}
 }
 

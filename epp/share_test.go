@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/fairway-ai/fairway/epp/kvcache"
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/scheduler"
 	"github.com/fairway-ai/fairway/scheduler/prefix"
@@ -16,12 +17,22 @@ import (
 type told struct {
 	mu   sync.Mutex
 	sent map[*scheduler.Load][]prefix.Block
+	keys map[*scheduler.Load][]prefix.Block
 }
 
 func (s *told) Sent(l *scheduler.Load, blocks []prefix.Block) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sent[l] = slices.Clone(blocks)
+}
+
+func (s *told) SentKeys(l *scheduler.Load, keys []prefix.Block) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.keys == nil {
+		s.keys = map[*scheduler.Load][]prefix.Block{}
+	}
+	s.keys[l] = slices.Clone(keys)
 }
 
 // TestRemoteWorkHolds: work of another replica makes requests wait as the process's own
@@ -122,4 +133,45 @@ func TestOthersGoFirst(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestKeysAreShared: of a prompt whose tokens are known others hear by its exact keys, too;
+// what they have sent counts as what this process has, until the engine says so.
+func TestKeysAreShared(t *testing.T) {
+	pool := newFakePool(2)
+	l := pool.Snapshot().Endpoints[1].Load
+	keys := []prefix.Block{{Hash: 3, Tokens: 16}, {Hash: 4, Tokens: 16}}
+	cache := &fakeCache{wanted: true, held: map[int32]int64{0: 0, 1: 16}, found: kvcache.Found{Keys: keys, Tokens: 40}}
+	s := &told{sent: map[*scheduler.Load][]prefix.Block{}}
+	p := newPicker(t, Options{Pools: []Pool{{Name: "ns/pool", Endpoints: pool, Cache: cache}}, Share: s})
+	defer p.Close()
+	pickOne := func() extproc.Pick {
+		req := extproc.NewRequest(nil, nil)
+		req.Path, req.Body = "/v1/chat/completions", prompt("r", "m", 40).Body
+		req.Body.Blocks = []prefix.Block{{Hash: 1, Tokens: 40}}
+		req.SetBody([]byte("{}"))
+		return mustPick(t, p, req)
+	}
+	known := pickOne()
+	if got := s.keys[l]; !slices.Equal(got, keys) {
+		t.Errorf("others hear of the keys %v, want %v", got, keys)
+	}
+	if len(s.sent[l]) != 1 {
+		t.Errorf("others hear of the blocks %v", s.sent[l])
+	}
+	cache.unknown, s.keys = true, nil
+	unknown := pickOne()
+	if s.keys != nil {
+		t.Errorf("others hear of the keys %v of a prompt whose tokens are not known", s.keys)
+	}
+	cache.sent = nil
+	p.Assume(l, keys)
+	p.Assume(new(scheduler.Load), keys) // of an endpoint that is gone
+	if want := []string{"1:2"}; !slices.Equal(cache.sent, want) {
+		t.Errorf("assumed at %v, want %v", cache.sent, want)
+	}
+	for _, pick := range []extproc.Pick{known, unknown} {
+		pick.Observer.End(time.Now(), extproc.Outcome{Status: 200, Complete: true})
+	}
+	drained(t, pool.Snapshot().Endpoints)
 }

@@ -77,6 +77,15 @@ func (s *stages) end(now time.Time, served bool) (some bool) {
 	return s.prefill.Load() != nil || s.encode.Load() != nil
 }
 
+// stageGate is the gate of the endpoint that processes the prompt for the picked one,
+// nil when there is none. The caller holds r.mu.
+func (r *request) stageGate() *gate {
+	if r.prefillsItself() {
+		return nil
+	}
+	return (*r.route.state.gates.Load())[r.stages.prefill.Load()]
+}
+
 // headers tell the picked endpoint's sidecar of the other endpoints.
 func (r *request) stageHeaders(set []extproc.Header) []extproc.Header {
 	d := &r.decision

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/fairway-ai/fairway/epp/metrics"
@@ -305,4 +306,41 @@ func TestProfileByHeader(t *testing.T) {
 	if _, err := ask("encode"); !errors.As(err, &rej) || rej.Status != 400 {
 		t.Errorf("%v, want a 400", err)
 	}
+}
+
+// TestStageEndsForHeld: a request that another policy holds for the endpoint that
+// processes a prompt goes as soon as that is done.
+func TestStageEndsForHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pool := rolePool()
+		es := pool.Snapshot().Endpoints
+		staged := onePool(pool)
+		staged[0].Policy = stagesOf(0)
+		p := newPicker(t, Options{Pools: staged, Hold: true})
+		defer p.Close()
+		run := mustPick(t, p, prompt("long", "m", 2*scheduler.HoldTokens))
+		if header(run.SetHeaders, HeaderPrefiller) != es[0].Address {
+			t.Fatalf("headers %v, want the prompt to be processed elsewhere", run.SetHeaders)
+		}
+		if err := p.SetPools(onePool(pool)); err != nil {
+			t.Fatal(err)
+		}
+		req := prompt("held", "m", 10)
+		req.Subset, req.HasSubset = []string{es[0].Address}, true
+		a := ask(p, req)
+		synctest.Wait()
+		if a.over() {
+			t.Fatal("the endpoint was not busy")
+		}
+		time.Sleep(time.Second)
+		run.Observer.ResponseHeaders(time.Now(), 200, "")
+		run.Observer.FirstToken(time.Now())
+		<-a.done
+		if a.err != nil || a.took != time.Second {
+			t.Errorf("sent after %v (error %v), want when there was room", a.took, a.err)
+		}
+		run.Observer.End(time.Now(), extproc.Outcome{})
+		a.pick.Observer.End(time.Now(), extproc.Outcome{})
+		drained(t, es)
+	})
 }

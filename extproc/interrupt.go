@@ -5,6 +5,9 @@ import "sync"
 // Interrupt ends a request that was picked for and has no response yet. A [Picker] puts
 // a new one into each [Pick] that it may want to end.
 type Interrupt struct {
+	// Ready, unless nil, is called once the request can be ended, before its response.
+	Ready func()
+
 	mu sync.Mutex
 	// answer is set while the request waits for its response.
 	answer func(*Rejection) bool
@@ -14,8 +17,15 @@ type Interrupt struct {
 // pick was sent; others who call a Picker may.
 func (i *Interrupt) Bind(f func(*Rejection) bool) {
 	i.mu.Lock()
-	defer i.mu.Unlock()
 	i.answer = f
+	ready := i.Ready
+	if f != nil {
+		i.Ready = nil
+	}
+	i.mu.Unlock()
+	if f != nil && ready != nil {
+		ready()
+	}
 }
 
 // Reject answers the client with r, and has the proxy end the request to the model

@@ -43,6 +43,7 @@ type Request struct {
 
 	headers *Headers
 	hold    func(time.Duration) error
+	unheld  error // as in Unheld
 	// from is where the request came in; nil for one that is not the server's.
 	from *stream
 	body []byte // of one that is not the server's
@@ -61,6 +62,17 @@ func (r *Request) WithHold(f func(time.Duration) error) *Request {
 	c.hold = f
 	return &c
 }
+
+// WithoutHold is a copy of the request that must not be held: Hold fails with err.
+func (r *Request) WithoutHold(err error) *Request {
+	c := *r
+	c.unheld = err
+	return &c
+}
+
+// Unheld is why the request must not be held, nil when it may be: a Picker that would
+// have to returns it instead.
+func (r *Request) Unheld() error { return r.unheld }
 
 // ClientHeaders calls yield with every header of the request in order, less those
 // that steer gateways, until it returns false.
@@ -97,7 +109,10 @@ func (r *Request) Values(name string) iter.Seq[string] {
 // bodies, where Envoy waits without a timeout. An error means that the stream
 // broke.
 func (r *Request) Hold(d time.Duration) error {
-	if r.hold == nil {
+	switch {
+	case r.unheld != nil:
+		return r.unheld
+	case r.hold == nil:
 		return nil
 	}
 	return r.hold(d)

@@ -80,11 +80,44 @@ func (q *Queue) Free(now time.Time, priority int, subset []string, v Valve) bool
 	if q.requests > 0 {
 		return false
 	}
-	c := q.class(now, priority)
+	return q.open(q.class(now, priority), v.Saturation(q.probeOf(subset)))
+}
+
+// probeOf is an empty lane of a subset, valid until the next call.
+func (q *Queue) probeOf(subset []string) *Lane {
 	if !sameSubset(subset, q.probe.Subset) {
 		q.probe = Lane{Subset: keepSubset(subset), sum: laneSum{only: q.probe.sum.only}}
 	}
-	return q.open(c, v.Saturation(&q.probe))
+	return &q.probe
+}
+
+// Fits reports whether there is room for w to wait although nobody makes any.
+func (q *Queue) Fits(now time.Time, w *Waiter) bool { return q.fits(q.class(now, w.Priority), w) }
+
+// Passes reports whether w need not wait although others do: its endpoints are open, and
+// who waits for them has a lower priority. Everybody else who waits has to. It is for
+// requests that cannot wait, or for which there is no room: the requests that wait for
+// some endpoints, or in a band that is shut, do not keep them from endpoints that are free.
+func (q *Queue) Passes(now time.Time, w *Waiter, subset []string, v Valve) bool {
+	c := q.class(now, w.Priority)
+	l := q.findLane(subset)
+	if l == nil {
+		l = q.probeOf(subset)
+	} else if l.first().class.Priority >= w.Priority {
+		return false
+	}
+	return q.open(c, v.Saturation(l))
+}
+
+// fits is Fits for a request of class c.
+func (q *Queue) fits(c *class, w *Waiter) bool {
+	requests, bytes := q.over(w)
+	return q.fitsBand(c, w) && requests <= 0 && bytes <= 0
+}
+
+// fitsBand reports whether w's band has room for it.
+func (q *Queue) fitsBand(c *class, w *Waiter) bool {
+	return (c.MaxRequests <= 0 || int64(c.requests) < c.MaxRequests) && (c.MaxBytes <= 0 || c.bytes+w.Bytes <= c.MaxBytes)
 }
 
 // Push adds a request that waits for the endpoints of subset, nil for all. It returns RejectedCapacity or
@@ -117,16 +150,13 @@ func (q *Queue) Push(now time.Time, w *Waiter, subset []string) Outcome {
 
 // room reports whether w fits, after making room where that is allowed.
 func (q *Queue) room(c *class, w *Waiter) bool {
-	if c.MaxRequests > 0 && int64(c.requests)+1 > c.MaxRequests || c.MaxBytes > 0 && c.bytes+w.Bytes > c.MaxBytes {
+	if q.fits(c, w) {
+		return true
+	}
+	if !q.c.Evict || !q.fitsBand(c, w) {
 		return false
 	}
 	requests, bytes := q.over(w)
-	if requests <= 0 && bytes <= 0 {
-		return true
-	}
-	if !q.c.Evict {
-		return false
-	}
 	// Nobody is turned out for a request that would not fit all the same.
 	for _, o := range q.classes {
 		if sheddable(o, w) {

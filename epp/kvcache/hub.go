@@ -198,6 +198,13 @@ func (h *hub) Cleared(name string) {
 	}
 }
 
+// Unread implements kvevents.Sink.
+func (h *hub) Unread(name string, events int) {
+	for _, t := range h.targets(name) {
+		t.cache.index.Unread(name, events)
+	}
+}
+
 // Stored implements kvevents.Sink.
 func (h *hub) Stored(name string, e *kvevents.Stored) {
 	for _, t := range h.targets(name) {

@@ -57,7 +57,7 @@ func (t *target) report(log *slog.Logger, now time.Time) {
 	case exact:
 		log.Info("an endpoint's KV cache is known: its events are followed", "pool", t.cache.name, "endpoint", t.id)
 	case t.live:
-		log.Warn("an endpoint's KV cache is guessed: its events tell of blocks behind others that are not known; let it replay events, so that what it cached before is known", "pool", t.cache.name, "endpoint", t.id)
+		log.Warn("an endpoint's KV cache is guessed: its events are not understood, or tell of blocks behind others that are not known; in that case, let it replay events, so that what it cached before is known", "pool", t.cache.name, "endpoint", t.id)
 	default:
 		log.Warn("an endpoint's KV cache is guessed: its events are not followed", "pool", t.cache.name, "endpoint", t.id)
 	}

@@ -2,6 +2,7 @@ package replicas
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -29,6 +30,15 @@ func TestDecisionsAreShared(t *testing.T) {
 	a.Sent(la, blocks)
 	sees("sent", scheduler.LoadView{Requests: 1, Waiting: 1, Dispatched: 1, Backlog: 600, Prefilling: 600, Context: 1000})
 	eventually(t, "b's index has the prompt", func() bool { return b.picker.index.MatchOne(blocks, 1) == 20*64 })
+	if keys := b.picker.assumedAt(lb); len(keys) != 0 {
+		t.Errorf("%d blocks are taken to be exact keys", len(keys))
+	}
+	keys := chain(30, 2)
+	a.SentKeys(la, keys)
+	eventually(t, "b assumes the prompt's keys", func() bool { return slices.Equal(b.picker.assumedAt(lb), keys) })
+	if n := b.picker.index.MatchOne(keys, 1); n != 0 {
+		t.Errorf("%d tokens of exact keys are in the prefix index", n)
+	}
 	if n := b.picker.loweredAt(lb); n != 0 {
 		t.Errorf("b was told %d times that there is less work", n)
 	}

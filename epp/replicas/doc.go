@@ -16,7 +16,9 @@
 //     hold queue next: of all replicas' requests for an endpoint, the first goes.
 //   - prompts: the block hashes of prompts that were sent to an endpoint, which the
 //     others put into their prefix index as they do with their own. They are told once;
-//     losing one costs a cache hit.
+//     losing one costs a cache hit. Where the prompt's tokens are known, its exact keys
+//     are told besides: an endpoint whose engine reports what it holds is judged by those
+//     alone, and the report of a prompt comes only when that has been processed.
 //
 // Each second a full frame has the totals of all endpoints, and zero of what it does
 // not name. It is also the sign of life.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -22,10 +23,11 @@ type fakePicker struct {
 	snap    *scheduler.Snapshot
 	index   *prefix.Index
 	lowered map[*scheduler.Load]int
+	assumed map[*scheduler.Load][]prefix.Block
 }
 
 func newFakePicker(n int) *fakePicker {
-	p := &fakePicker{index: prefix.New(prefix.Options{}), lowered: map[*scheduler.Load]int{}}
+	p := &fakePicker{index: prefix.New(prefix.Options{}), lowered: map[*scheduler.Load]int{}, assumed: map[*scheduler.Load][]prefix.Block{}}
 	ids := make([]string, n)
 	for i := range ids {
 		ids[i] = fmt.Sprintf("ns/pod-%d", i)
@@ -65,6 +67,18 @@ func (p *fakePicker) Lowered(l *scheduler.Load) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lowered[l]++
+}
+
+func (p *fakePicker) Assume(l *scheduler.Load, keys []prefix.Block) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.assumed[l] = append(p.assumed[l], keys...)
+}
+
+func (p *fakePicker) assumedAt(l *scheduler.Load) []prefix.Block {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.assumed[l])
 }
 
 func (p *fakePicker) load(i int) *scheduler.Load {

@@ -124,14 +124,18 @@ func (r *Replicas) apply(id string, stream uint64, f *frame) bool {
 			unknown++
 			continue
 		}
-		if e.index != nil {
+		if e.index != nil || p.exact {
 			prompts, at = append(prompts, p), append(at, e)
 		}
 	}
 	p := r.picker
 	r.mu.Unlock()
 	for i := range prompts {
-		at[i].index.Insert(at[i].slot, prompts[i].blocks)
+		if prompts[i].exact {
+			p.Assume(at[i].load, prompts[i].blocks)
+		} else {
+			at[i].index.Insert(at[i].slot, prompts[i].blocks)
+		}
 	}
 	r.metrics.received.Add(float64(len(f.work) + len(f.prompts) - unknown))
 	r.metrics.unknown.Add(float64(unknown))

@@ -27,6 +27,9 @@ type Picker interface {
 	EachPool(yield func(name string, snap *scheduler.Snapshot, index *prefix.Index) bool)
 	// Lowered says that less work is outstanding on the endpoint whose Load is l.
 	Lowered(l *scheduler.Load)
+	// Assume says that a prompt with these keys was sent to the endpoint whose Load is l,
+	// whose engine may report what it holds but has not reported that yet.
+	Assume(l *scheduler.Load, keys []prefix.Block)
 }
 
 // Peers finds the other replicas.
@@ -136,11 +139,16 @@ func (r *Replicas) Close() error { return r.on.Close() }
 
 // Sent implements epp.Sharer: a prompt of these blocks was sent to the endpoint whose
 // Load is l. It neither waits nor allocates.
-func (r *Replicas) Sent(l *scheduler.Load, blocks []prefix.Block) {
+func (r *Replicas) Sent(l *scheduler.Load, blocks []prefix.Block) { r.put(l, blocks, false) }
+
+// SentKeys implements epp.Sharer: it is Sent of a prompt's exact keys.
+func (r *Replicas) SentKeys(l *scheduler.Load, keys []prefix.Block) { r.put(l, keys, true) }
+
+func (r *Replicas) put(l *scheduler.Load, blocks []prefix.Block, exact bool) {
 	if !r.running.Load() {
 		return
 	}
-	r.ring.put(l, blocks)
+	r.ring.put(l, blocks, exact)
 	if r.asleep.Load() && r.asleep.CompareAndSwap(true, false) {
 		select {
 		case r.wake <- struct{}{}:
@@ -294,7 +302,7 @@ func (r *Replicas) framesLocked(full bool) (frames []outgoing, busy bool) {
 			}
 		}
 	}
-	r.ring.take(func(l *scheduler.Load, blocks []prefix.Block) {
+	r.ring.take(func(l *scheduler.Load, blocks []prefix.Block, exact bool) {
 		busy = true
 		e := r.directory.byLoad[l]
 		if e == nil || len(r.links) == 0 {
@@ -304,7 +312,7 @@ func (r *Replicas) framesLocked(full bool) (frames []outgoing, busy bool) {
 			frames = append(frames, f)
 			begin(false)
 		}
-		f.bytes = appendPrompt(f.bytes, e.key, blocks)
+		f.bytes = appendPrompt(f.bytes, &prompt{e.key, blocks, exact})
 		f.events++
 	})
 	if full || f.events > 0 {

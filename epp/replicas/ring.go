@@ -40,8 +40,9 @@ type batch struct {
 
 // sent is one prompt; its blocks end at end.
 type sent struct {
-	load *scheduler.Load
-	end  int
+	load  *scheduler.Load
+	end   int
+	exact bool // the blocks are exact keys
 }
 
 func newRing() *ring {
@@ -56,7 +57,7 @@ func newRing() *ring {
 }
 
 // put takes a copy of blocks.
-func (r *ring) put(l *scheduler.Load, blocks []prefix.Block) {
+func (r *ring) put(l *scheduler.Load, blocks []prefix.Block, exact bool) {
 	if len(blocks) == 0 {
 		return
 	}
@@ -68,7 +69,7 @@ func (r *ring) put(l *scheduler.Load, blocks []prefix.Block) {
 	fits := len(b.sent) < cap(b.sent) && cap(b.blocks)-len(b.blocks) >= len(blocks)
 	if fits {
 		b.blocks = append(b.blocks, blocks...)
-		b.sent = append(b.sent, sent{l, len(b.blocks)})
+		b.sent = append(b.sent, sent{l, len(b.blocks), exact})
 	}
 	s.mu.Unlock()
 	if !fits {
@@ -78,7 +79,7 @@ func (r *ring) put(l *scheduler.Load, blocks []prefix.Block) {
 
 // take calls f with what was put since the last take. One goroutine may take at a
 // time. f must not keep blocks.
-func (r *ring) take(f func(l *scheduler.Load, blocks []prefix.Block)) {
+func (r *ring) take(f func(l *scheduler.Load, blocks []prefix.Block, exact bool)) {
 	for i := range r.shards {
 		s := &r.shards[i]
 		s.mu.Lock()
@@ -87,7 +88,7 @@ func (r *ring) take(f func(l *scheduler.Load, blocks []prefix.Block)) {
 		s.mu.Unlock()
 		from := 0
 		for _, p := range b.sent {
-			f(p.load, b.blocks[from:p.end])
+			f(p.load, b.blocks[from:p.end], p.exact)
 			from = p.end
 		}
 		clear(b.sent) // a Load that is gone must not stay in memory

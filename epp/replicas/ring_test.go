@@ -14,12 +14,12 @@ func TestRingKeepsWhatFits(t *testing.T) {
 	want := map[uint64]*scheduler.Load{}
 	for i := range uint64(500) {
 		c := chain(1+int(i%40), i)
-		r.put(&l[i%2], c)
+		r.put(&l[i%2], c, false)
 		want[c[0].Hash] = &l[i%2]
 		clear(c) // the caller's memory is used again
 	}
-	r.put(&l[0], nil)
-	check := func(load *scheduler.Load, blocks []prefix.Block) {
+	r.put(&l[0], nil, false)
+	check := func(load *scheduler.Load, blocks []prefix.Block, _ bool) {
 		first := blocks[0].Hash
 		if want[first] != load {
 			t.Fatalf("the prompt that begins with %d came from elsewhere", first)
@@ -35,19 +35,19 @@ func TestRingKeepsWhatFits(t *testing.T) {
 	if len(want) != 0 || r.lost.Load() != 0 {
 		t.Fatalf("%d prompts are missing, %d were lost", len(want), r.lost.Load())
 	}
-	r.take(func(*scheduler.Load, []prefix.Block) { t.Fatal("a prompt comes twice") })
+	r.take(func(*scheduler.Load, []prefix.Block, bool) { t.Fatal("a prompt comes twice") })
 
 	// What does not fit is counted.
 	taken := 0
 	for i := range uint64(20_000) {
-		r.put(&l[0], chain(8, i))
+		r.put(&l[0], chain(8, i), false)
 	}
-	r.take(func(*scheduler.Load, []prefix.Block) { taken++ })
+	r.take(func(*scheduler.Load, []prefix.Block, bool) { taken++ })
 	if lost := r.lost.Load(); lost == 0 || taken+int(lost) != 20_000 {
 		t.Errorf("%d taken and %d lost of 20000", taken, lost)
 	}
-	r.put(&l[0], chain(maxBlocks+1, 1))
-	r.take(func(_ *scheduler.Load, blocks []prefix.Block) {
+	r.put(&l[0], chain(maxBlocks+1, 1), false)
+	r.take(func(_ *scheduler.Load, blocks []prefix.Block, _ bool) {
 		if len(blocks) != maxBlocks {
 			t.Errorf("a long prompt has %d blocks", len(blocks))
 		}
@@ -67,7 +67,7 @@ func TestRingIsConcurrent(t *testing.T) {
 				done = true
 			default:
 			}
-			r.take(func(_ *scheduler.Load, blocks []prefix.Block) {
+			r.take(func(_ *scheduler.Load, blocks []prefix.Block, _ bool) {
 				taken++
 				for i := range blocks {
 					if blocks[i].Hash != blocks[0].Hash+uint64(i) {
@@ -81,7 +81,7 @@ func TestRingIsConcurrent(t *testing.T) {
 	for g := range uint64(4) {
 		writers.Go(func() {
 			for i := range uint64(2000) {
-				r.put(&l, chain(1+int(i%60), g<<32+i))
+				r.put(&l, chain(1+int(i%60), g<<32+i), false)
 			}
 		})
 	}
@@ -116,9 +116,9 @@ func BenchmarkSent(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		c[99].Hash = uint64(i)
-		r.put(&l, c)
+		r.put(&l, c, false)
 		if i++; i%1000 == 0 {
-			r.take(func(*scheduler.Load, []prefix.Block) {})
+			r.take(func(*scheduler.Load, []prefix.Block, bool) {})
 		}
 	}
 }

@@ -26,24 +26,26 @@ import (
 //	message Prompt  { fixed64 endpoint = 1; repeated fixed64 hashes = 2 [packed];
 //	                  repeated uint64 runs = 3 [packed]; } // tokens, blocks, tokens, …
 //	message Frame   { Hello hello = 1; uint64 sequence = 2; bool full = 3;
-//	                  repeated Work work = 4; repeated Prompt prompts = 5; }
+//	                  repeated Work work = 4; repeated Prompt prompts = 5;
+//	                  repeated Prompt keys = 6; } // as prompts, by exact keys
 //	message Answer  { Hello hello = 1; uint64 acknowledged = 2; }
 //
-// Fields that are not known are ignored. Replicas of earlier versions send no prompts
-// and no next.
+// Fields that are not known are ignored. Replicas of earlier versions send no prompts,
+// no keys and no next.
 const (
 	frameHello    = 1
 	frameSequence = 2
 	frameFull     = 3
 	frameWork     = 4
 	framePrompt   = 5
+	frameKeys     = 6
 
 	protocolVersion = 1
 	// maxFrame bounds a message, in bytes. What is sent stays below targetFrame and
 	// one prompt, except for a full frame of a very large fleet.
 	maxFrame    = 8 << 20
 	targetFrame = 256 << 10
-	// maxWorks and maxPrompts bound what a frame has, which may take some ten times the
+	// maxWorks and maxPrompts, which counts both kinds, bound what a frame has, which may take some ten times the
 	// memory that it takes on the wire.
 	maxWorks   = 1 << 16
 	maxPrompts = 1 << 16
@@ -92,6 +94,8 @@ func (w *work) heard(now time.Time) scheduler.Work {
 type prompt struct {
 	endpoint uint64
 	blocks   []prefix.Block
+	// exact is set where blocks are the keys that engines' events are looked up by.
+	exact bool
 }
 
 // frame is a message to another replica, as received.
@@ -162,8 +166,8 @@ func appendWork(out []byte, w *work) []byte {
 
 // appendPrompt adds a prompt to a frame. Most blocks have as many tokens as the one
 // before, so tokens are told by runs.
-func appendPrompt(out []byte, endpoint uint64, blocks []prefix.Block) []byte {
-	blocks = blocks[:min(len(blocks), maxBlocks)]
+func appendPrompt(out []byte, p *prompt) []byte {
+	blocks := p.blocks[:min(len(p.blocks), maxBlocks)]
 	var buf [64]byte
 	runs := buf[:0]
 	for i := 0; i < len(blocks); {
@@ -177,9 +181,13 @@ func appendPrompt(out []byte, endpoint uint64, blocks []prefix.Block) []byte {
 	}
 	hashes := 8 * len(blocks)
 	size := 9 + 1 + protowire.SizeBytes(hashes) + 1 + protowire.SizeBytes(len(runs))
-	out = protowire.AppendTag(out, framePrompt, protowire.BytesType)
+	field := protowire.Number(framePrompt)
+	if p.exact {
+		field = frameKeys
+	}
+	out = protowire.AppendTag(out, field, protowire.BytesType)
 	out = protowire.AppendVarint(out, uint64(size))
-	out = appendFixed(out, 1, endpoint)
+	out = appendFixed(out, 1, p.endpoint)
 	out = protowire.AppendTag(out, 2, protowire.BytesType)
 	out = protowire.AppendVarint(out, uint64(hashes))
 	for i := range blocks {
@@ -216,11 +224,12 @@ func decodeFrame(data []byte) (*frame, error) {
 				return fmt.Errorf("%w: the totals of more than %d endpoints", errWire, maxWorks)
 			}
 			f.work = append(f.work, w)
-		case framePrompt:
+		case framePrompt, frameKeys:
 			var p prompt
 			if p, err = decodePrompt(m); len(f.prompts) == maxPrompts {
 				return fmt.Errorf("%w: more than %d prompts", errWire, maxPrompts)
 			}
+			p.exact = n == frameKeys
 			f.prompts = append(f.prompts, p)
 		}
 		return err

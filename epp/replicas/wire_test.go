@@ -28,7 +28,7 @@ func example() (*frame, []byte) {
 			}},
 			{endpoint: 1},
 		},
-		prompts: []prompt{{7, blocks}, {8, []prefix.Block{}}},
+		prompts: []prompt{{7, blocks, false}, {8, []prefix.Block{}, false}, {7, chain(3, 9), true}},
 	}
 	out := appendHello(nil, f.hello)
 	out = append(out, appendHeader(nil, f.sequence, f.full)...)
@@ -36,7 +36,7 @@ func example() (*frame, []byte) {
 		out = appendWork(out, &f.work[i])
 	}
 	for _, p := range f.prompts {
-		out = appendPrompt(out, p.endpoint, p.blocks)
+		out = appendPrompt(out, &p)
 	}
 	return f, out
 }
@@ -65,7 +65,7 @@ func TestFrameComesBack(t *testing.T) {
 }
 
 func TestLongPromptIsCut(t *testing.T) {
-	f, err := decodeFrame(appendPrompt(nil, 1, chain(maxBlocks+10, 1)))
+	f, err := decodeFrame(appendPrompt(nil, &prompt{1, chain(maxBlocks+10, 1), false}))
 	if err != nil || len(f.prompts[0].blocks) != maxBlocks {
 		t.Errorf("%v", err)
 	}
@@ -175,7 +175,7 @@ func FuzzDecodeFrame(f *testing.F) {
 			if len(p.blocks) > maxBlocks {
 				t.Fatalf("%d blocks", len(p.blocks))
 			}
-			again, err := decodeFrame(appendPrompt(nil, p.endpoint, p.blocks))
+			again, err := decodeFrame(appendPrompt(nil, &p))
 			if err != nil || !reflect.DeepEqual(again.prompts[0], p) {
 				t.Fatalf("%+v comes back as %+v, %v", p, again, err)
 			}

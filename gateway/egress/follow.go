@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/fairway-ai/fairway/extproc"
 	"github.com/fairway-ai/fairway/gateway/airoute"
@@ -185,11 +184,10 @@ func (w *walk) ask(t airoute.Target, more bool) (extproc.Pick, error) {
 			return w.consult(x, t, model, more)
 		}
 	}
-	hold := w.req.Hold
+	q := w.req.WithHold(w.req.Hold)
 	if more && w.rule.On.Saturated {
-		hold = func(time.Duration) error { return errSpill }
+		q = w.req.WithoutHold(errSpill)
 	}
-	q := w.req.WithHold(hold)
 	q.Pool = t.Pool
 	if model != "" {
 		q.Body.Model = model

@@ -41,8 +41,10 @@ func (r *record) Removed(ep string, e *Removed) {
 	fmt.Fprintf(r, "removed %s hashes=%v medium=%s rank=%d\n", ep, e.Hashes, e.Medium, e.Rank)
 }
 func (r *record) Cleared(ep string) { fmt.Fprintf(r, "cleared %s\n", ep) }
-func (r *record) Lost(ep string)    { fmt.Fprintf(r, "lost %s\n", ep) }
-func (r *record) Live(ep string)    { fmt.Fprintf(r, "live %s\n", ep) }
+
+func (r *record) Unread(ep string, n int) { fmt.Fprintf(r, "unread %s %d\n", ep, n) }
+func (r *record) Lost(ep string)          { fmt.Fprintf(r, "lost %s\n", ep) }
+func (r *record) Live(ep string)          { fmt.Fprintf(r, "live %s\n", ep) }
 
 // TestEngines decodes batches that msgspec, which engines use, has encoded.
 func TestEngines(t *testing.T) {
@@ -124,8 +126,12 @@ func TestBadMessages(t *testing.T) {
 		if (err != nil) != (c.invalid < 0) || err == nil && tl.invalid != c.invalid {
 			t.Errorf("%s: %+v %v", name, tl, err)
 		}
-		if r.String() != "" {
-			t.Errorf("%s: told %s", name, r.String())
+		want := ""
+		if c.invalid > 0 {
+			want = fmt.Sprintf("unread ep %d\n", c.invalid)
+		}
+		if r.String() != want {
+			t.Errorf("%s: told %q, want %q", name, r.String(), want)
 		}
 	}
 }
@@ -153,6 +159,7 @@ func (s *none) Stored(_ string, e *Stored) {
 }
 func (s *none) Removed(_ string, e *Removed) { s.n += len(e.Hashes) }
 func (s *none) Cleared(string)               {}
+func (s *none) Unread(string, int)           {}
 func (s *none) Lost(string)                  {}
 func (s *none) Live(string)                  {}
 

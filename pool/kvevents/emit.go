@@ -57,7 +57,7 @@ type origin struct {
 
 // decode tells the sink a message's events. An error means that the message is no
 // batch at all. An event that is not understood is passed over: what it would have
-// said is unknown, which costs a hit and nothing else.
+// said is unknown, and the sink is told how many there were.
 func (d *decoder) decode(payload []byte, o origin, g *groups, sink Sink) (t tally, err error) {
 	b, err := parseBatch(payload)
 	if err != nil {
@@ -83,6 +83,9 @@ func (d *decoder) decode(payload []byte, o origin, g *groups, sink Sink) (t tall
 			continue
 		}
 		d.tell(o, g, sink, &t)
+	}
+	if t.invalid > 0 {
+		sink.Unread(o.endpoint, t.invalid)
 	}
 	return t, nil
 }

@@ -5,8 +5,8 @@ package kvevents
 // holds up one of a few workers.
 //
 // An endpoint begins as lost. Live says that it is followed from here on, with an
-// empty cache as far as the sink has been told; Stored, Removed and Cleared come
-// only between Live and Lost.
+// empty cache as far as the sink has been told; Stored, Removed, Cleared and Unread
+// come only between Live and Lost.
 type Sink interface {
 	// Stored says that blocks entered the cache. e is valid during the call.
 	Stored(endpoint string, e *Stored)
@@ -14,6 +14,9 @@ type Sink interface {
 	Removed(endpoint string, e *Removed)
 	// Cleared says that the cache is empty.
 	Cleared(endpoint string)
+	// Unread says that so many events of a message were not understood: whatever they
+	// told, the sink does not know it.
+	Unread(endpoint string, events int)
 	// Lost says that what was told of the endpoint counts no more: its connection
 	// has ended, events were lost, or the endpoint is gone.
 	Lost(endpoint string)

@@ -80,6 +80,8 @@ func (j *journal) Removed(ep string, e *Removed) {
 	})
 }
 
+func (j *journal) Unread(string, int) {}
+
 func (j *journal) Cleared(ep string) {
 	defer j.enter(ep)()
 	j.call(ep, "cleared", true, func(b map[uint64]bool) { clear(b) })

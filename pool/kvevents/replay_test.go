@@ -25,6 +25,7 @@ func (s *told) during(what string) {
 func (s *told) Stored(string, *Stored)   { s.during("blocks stored") }
 func (s *told) Removed(string, *Removed) { s.during("blocks removed") }
 func (s *told) Cleared(string)           { s.during("a cleared cache") }
+func (s *told) Unread(string, int)       { s.during("an unread event") }
 func (s *told) Lost(string)              { s.during("the loss"); s.live = false }
 func (s *told) Live(string) {
 	if s.live {

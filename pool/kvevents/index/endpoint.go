@@ -87,6 +87,15 @@ func (ep *endpoint) clear() {
 	ep.forget()
 }
 
+// unread counts events that were not understood.
+func (ep *endpoint) unread(events int) {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	if ep.live.Load() {
+		ep.trust.judge(0, events)
+	}
+}
+
 // forget drops everything known of the endpoint, unless its slot is somebody
 // else's by now.
 func (ep *endpoint) forget() {

@@ -187,6 +187,13 @@ func (x *Index) Cleared(name string) {
 	}
 }
 
+// Unread implements [kvevents.Sink]: it counts as so many blocks that were not understood.
+func (x *Index) Unread(name string, events int) {
+	if ep := x.named(name); ep != nil {
+		ep.unread(events)
+	}
+}
+
 // Stored implements [kvevents.Sink].
 func (x *Index) Stored(name string, e *kvevents.Stored) {
 	if ep := x.named(name); ep != nil {

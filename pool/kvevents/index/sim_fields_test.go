@@ -50,8 +50,10 @@ func (n *notes) Removed(_ string, e *kvevents.Removed) {
 	n.note("removed %d of %s, rank %d", len(e.Hashes), e.Medium, e.Rank)
 }
 func (n *notes) Cleared(string) { n.note("cleared") }
-func (n *notes) Lost(string)    {}
-func (n *notes) Live(string)    {}
+
+func (n *notes) Unread(string, int) { n.note("unread") }
+func (n *notes) Lost(string)        {}
+func (n *notes) Live(string)        {}
 
 // TestFieldsOfEvents looks at every field that events of a format have.
 func TestFieldsOfEvents(t *testing.T) {

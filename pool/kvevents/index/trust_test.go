@@ -112,6 +112,10 @@ func TestPatchy(t *testing.T) {
 	want("lost", false)
 	x.Live("a")
 	want("live", true)
+	x.Unread("a", 1)
+	want("an event is not understood", false)
+	whole(8)
+	want("8 of 9 are understood", true)
 	// What was long ago counts less and less.
 	whole(1 << 14)
 	orphan(1 << 13)
