@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/fairway-ai/fairway/epp/config"
+	"github.com/fairway-ai/fairway/epp/run"
 	"github.com/fairway-ai/fairway/pool/file"
 )
 
@@ -78,9 +79,16 @@ func validateFile(ctx context.Context, name string, stdin io.Reader, o config.Op
 		}
 		return c.Warnings, nil
 	}
-	_, found, err := o.Load(data)
+	c, found, err := o.Load(data)
 	for _, w := range found {
 		warnings = append(warnings, name+": "+w.String())
+	}
+	if err == nil {
+		var more []string
+		more, err = run.Check(c)
+		for _, w := range more {
+			warnings = append(warnings, name+": "+w)
+		}
 	}
 	if err != nil {
 		return warnings, fmt.Errorf("%s: %w", name, err)
@@ -119,7 +127,10 @@ func isPickerConfig(data []byte) bool {
 	if kind, ok := doc["kind"]; ok {
 		return kind.Value == "EndpointPickerConfig"
 	}
-	_, plugins := doc["plugins"]
-	_, profiles := doc["schedulingProfiles"]
-	return plugins || profiles
+	for key := range doc {
+		if config.Section(key) {
+			return true
+		}
+	}
+	return false
 }

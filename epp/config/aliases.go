@@ -1,10 +1,16 @@
 package config
 
 import (
+	"reflect"
 	"slices"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/fairway-ai/fairway/api/v1alpha1"
 )
+
+// oldDataLayer is what dataLayer was called.
+const oldDataLayer = "data"
 
 // inlineDetector are the fields that saturationDetector had before there was a plugin
 // for them.
@@ -18,7 +24,7 @@ func (l *loader) aliases() {
 	if l.root.Kind != yaml.MappingNode {
 		return
 	}
-	l.rename("data", "dataLayer")
+	l.rename(oldDataLayer, "dataLayer")
 	l.detectorAlias()
 	l.flatDisagg()
 }
@@ -84,6 +90,17 @@ func (l *loader) detectorAlias() {
 	l.inline = len(list.Content)
 	list.Content = append(list.Content, mapping(n.Line, "name", text(name, n.Line), "type", text("utilization-detector", n.Line), "parameters", params))
 	n.Content = append(rest, text("pluginRef", n.Line), text(name, n.Line))
+}
+
+// Section reports whether an EndpointPickerConfig has a field of that name that other
+// files do not have, so that one without a kind can be told from them.
+func Section(name string) bool {
+	fields := map[string]reflect.Value{}
+	addFields(fields, reflect.ValueOf(v1alpha1.EndpointPickerConfig{}))
+	delete(fields, "apiVersion")
+	delete(fields, "kind")
+	_, known := fields[name]
+	return known || name == oldDataLayer
 }
 
 func (l *loader) removeKey(key string) {

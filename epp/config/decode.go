@@ -121,7 +121,7 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, path string) {
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
-		name := key.Value
+		name := d.spelled(key, fields, path)
 		at := join(path, name)
 		switch field, known := fields[name]; {
 		case seen[name]:
@@ -137,6 +137,20 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, path string) {
 		}
 		seen[name] = true
 	}
+}
+
+// spelled is a key's name. Of parameters, upper and lower case need not be right, as
+// published; everywhere else they must.
+func (d *decoder) spelled(key *yaml.Node, fields map[string]reflect.Value, path string) string {
+	if _, known := fields[key.Value]; !known && strings.Contains(path, ".parameters") {
+		for f := range fields {
+			if strings.EqualFold(f, key.Value) {
+				d.warn(key, join(path, key.Value), "write %s", f)
+				key.Value = f
+			}
+		}
+	}
+	return key.Value
 }
 
 func addFields(fields map[string]reflect.Value, v reflect.Value) {

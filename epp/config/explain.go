@@ -11,6 +11,7 @@ import (
 
 	"github.com/fairway-ai/fairway/scheduler/picker"
 	"github.com/fairway-ai/fairway/scheduler/scorer"
+	"github.com/fairway-ai/fairway/scheduler/session"
 )
 
 // Explain returns the configuration that is in effect with what data says: YAML with
@@ -189,7 +190,7 @@ func (e explainer) embedded(v reflect.Value, n *yaml.Node) []*yaml.Node {
 // unset reports whether zeros of a type's fields mean that somebody else decides.
 func unset(v any) bool {
 	switch v.(type) {
-	case ApproxPrefix, MetricsSource:
+	case ApproxPrefix, MetricsSource, session.Parameters, session.IDConfig, sessionID:
 		return true
 	}
 	return false
@@ -261,7 +262,7 @@ func (e explainer) plugins() *yaml.Node {
 		if !handled {
 			added("single-profile-handler", nil)
 		}
-		if e.picksByDefault() {
+		if e.l.declaredPicker() == nil && e.picksByDefault() {
 			added(picker.MaxScoreType, picker.DefaultParameters())
 		}
 	}

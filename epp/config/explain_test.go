@@ -141,3 +141,40 @@ func TestExplainSamples(t *testing.T) {
 		}
 	}
 }
+
+// Defaults that depend on others, or stand for something else in the code, are there.
+func TestExplainDefaults(t *testing.T) {
+	const producer = "- {type: session-id-producer, parameters: {headerName: x-mine, ttl: 1m}}\n"
+	for _, tc := range []struct {
+		plugins   string
+		want, not []string
+	}{
+		{"- {type: session-affinity-scorer}", []string{"strategy: encoded_endpoint_header # default", "header: x-session-token # default"}, []string{"eviction", "missThreshold"}},
+		{"- {type: session-affinity-filter, parameters: {strategy: session_id}}", []string{"strategy: session_id # line 2", "evictionTtlSeconds: 300 # default", "evictionSweepSeconds: 10 # default"}, []string{"TtlSeconds: 0", "encodedEndpoint"}},
+		{"- {type: session-affinity-filter, parameters: {strategy: session_id, evictionTtlSeconds: 7}}", []string{"evictionTtlSeconds: 7 # line 2", "evictionSweepSeconds: 10 # default"}, []string{"300"}},
+		{producer + "- {type: session-affinity-filter, parameters: {strategy: session_id}}", []string{"evictionTtlSeconds: 60 # default", "headerName: x-mine # line 2", "ttl: 1m0s # line 2"}, []string{"lruSize"}},
+		{producer + "- {type: session-affinity-filter, parameters: {strategy: session_id, evictionTtlSeconds: 7}}", []string{"evictionTtlSeconds: 7 # line 3"}, []string{"60 "}},
+		{"- {type: token-load-scorer}", []string{"nonTextTokenWeight: 1 # default"}, nil},
+		{"- {type: disagg-profile-handler}", []string{"stageOrder: decode-first # default"}, nil},
+		{"- {type: topology-extractor}", []string{"zone: topology.kubernetes.io/zone # default"}, nil},
+	} {
+		text := "plugins:\n" + tc.plugins + "\nschedulingProfiles: [{name: decode}]\n"
+		out, warned, err := Options{}.Explain([]byte(text))
+		if err != nil {
+			t.Fatalf("%s: %v", tc.plugins, err)
+		}
+		for _, want := range tc.want {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("%s: no %q in\n%s", tc.plugins, want, out)
+			}
+		}
+		for _, not := range tc.not {
+			if strings.Contains(string(out), not) {
+				t.Errorf("%s: %q in\n%s", tc.plugins, not, out)
+			}
+		}
+		if _, again := load(t, string(out)); len(again) > len(warned) {
+			t.Errorf("%s: what is in effect warns more: %v, the file %v\n%s", tc.plugins, again, warned, out)
+		}
+	}
+}

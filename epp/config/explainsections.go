@@ -43,7 +43,11 @@ func (e explainer) profiles() *yaml.Node {
 			plugins.Content = append(plugins.Content, entry)
 		}
 		if e.noPicker(refs) {
-			plugins.Content = append(plugins.Content, e.ref(picker.MaxScoreType, nil))
+			name := picker.MaxScoreType
+			if p := e.l.declaredPicker(); p != nil {
+				name = p.name
+			}
+			plugins.Content = append(plugins.Content, e.ref(name, nil))
 		}
 		out.Content = append(out.Content, m)
 	}

@@ -241,6 +241,9 @@ func (l *loader) carry(p *plugin) {
 		if len(b.Families) > 0 {
 			l.warn(child(p.node, "parameters", "families"), p.path+".parameters.families", "is ignored: only the series that are wanted are parsed")
 		}
+		if d := b.Interval.Duration; d > 0 && d < minMetricsInterval {
+			l.warn(child(p.node, "parameters", "interval"), p.path+".parameters.interval", "%v is too short: %v is used", d, minMetricsInterval)
+		}
 		l.once(p, func() { l.config.Metrics.Source = b })
 	case ServedVerifier:
 		l.config.ServedHeader = true
@@ -303,7 +306,11 @@ func (l *loader) ref(name, path string, n *yaml.Node, kinds ...kind) *plugin {
 		for _, p := range l.plugins {
 			names = append(names, p.name)
 		}
-		l.fail(n, path, "no entry of plugins is named %s%s", clip(name), suggest(name, names))
+		hint := suggestSome(name, names)
+		if _, ok := l.types[name]; ok {
+			hint = "; that is a type: add an entry of it"
+		}
+		l.fail(n, path, "no entry of plugins is named %s%s", clip(name), hint)
 		return nil
 	}
 	if len(kinds) > 0 && !slices.Contains(kinds, p.kind) {

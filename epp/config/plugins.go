@@ -2,10 +2,8 @@ package config
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -68,7 +66,7 @@ func schedulingPlugins() registry {
 		scorer.ContextLengthType: with(kindScorer, scorer.DefaultContextLengthParameters(), func(n string, p scorer.ContextLengthParameters) any {
 			return scorer.NewContextLength(n, p)
 		}),
-		filter.AttributeType: alpha(later(kindFilter, filter.AttributeParameters{}, func(l *loader, p *plugin, params filter.AttributeParameters) any {
+		filter.AttributeType: alpha(later(kindFilter, filter.AttributeParameters{OnMissing: "Pass"}, func(l *loader, p *plugin, params filter.AttributeParameters) any {
 			if params.Producer != nil && *params.Producer != "" {
 				if e := l.ref(*params.Producer, p.path+".parameters.producer", child(p.node, "parameters", "producer"), kindExtractor); e == nil {
 					return nil
@@ -96,7 +94,7 @@ func schedulingPlugins() registry {
 		scorer.TopologyType: alpha(later(kindScorer, scorer.TopologyParameters{}, func(l *loader, p *plugin, params scorer.TopologyParameters) any {
 			return scorer.NewTopology(p.name, l.topology(p, params.TopologyProducerName))
 		})),
-		topologyExtractor: with(kindExtractor, topology.Labels{}, func(_ string, p topology.Labels) any {
+		topologyExtractor: with(kindExtractor, topology.DefaultLabels(), func(_ string, p topology.Labels) any {
 			d := topology.DefaultLabels()
 			return topology.Labels{
 				Hostname: cmp.Or(p.Hostname, d.Hostname), Rack: cmp.Or(p.Rack, d.Rack),
@@ -104,93 +102,6 @@ func schedulingPlugins() registry {
 			}
 		}),
 	}
-}
-
-// sessionID are the parameters of session-id-producer.
-type sessionID struct {
-	// HeaderName or CookieName is where a session's identifier is.
-	HeaderName string `json:"headerName"`
-	CookieName string `json:"cookieName"`
-	// LRUSize is how many sessions are remembered, TTL for how long when unused; 0
-	// leaves it to the plugin that keeps them.
-	LRUSize int      `json:"lruSize"`
-	TTL     Duration `json:"ttl"`
-}
-
-const maxSessions = 1 << 20
-
-// Validate implements validator.
-func (s sessionID) Validate() error {
-	switch {
-	case s.HeaderName != "" && s.CookieName != "":
-		return errors.New("headerName and cookieName: set one of them")
-	case s.LRUSize < 0 || s.LRUSize > maxSessions:
-		return fmt.Errorf("lruSize is %d: must be 1 to %d", s.LRUSize, maxSessions)
-	case s.TTL.Duration < 0:
-		return fmt.Errorf("ttl is %v: must be above 0", s.TTL.Duration)
-	}
-	return nil
-}
-
-// session makes what keeps sessions. An attribute as their source is that of a
-// session-id-producer, which says where the identifier is.
-func (l *loader) session(p *plugin, params session.Parameters) *session.Affinity {
-	size := 0
-	use := func(s sessionID) session.Source {
-		size = max(size, s.LRUSize)
-		if params.SessionIDConfig.EvictionTTLSeconds == 0 {
-			params.SessionIDConfig.EvictionTTLSeconds = s.TTL.Seconds()
-		}
-		if s.CookieName != "" {
-			return session.Source{Cookie: s.CookieName}
-		}
-		return session.Source{Header: cmp.Or(s.HeaderName, session.IDHeader)}
-	}
-	var sources []session.Source
-	for i, s := range params.SessionIDConfig.Sources {
-		if s.Attribute == "" {
-			sources = append(sources, s)
-			continue
-		}
-		if agent := l.agent(s.Attribute); agent != nil {
-			sources = append(sources, agent...)
-			continue
-		}
-		producer := l.producer(s.Attribute)
-		if producer == nil {
-			path := fmt.Sprintf("%s.parameters.sessionIdConfig.sources[%d].attribute", p.path, i)
-			l.fail(item(child(p.node, "parameters", "sessionIdConfig", "sources"), i), path,
-				"no plugin publishes %s: declare a session-id-producer, or name a header instead", clip(s.Attribute))
-			continue
-		}
-		sources = append(sources, use(producer.built.(sessionID)))
-	}
-	if len(sources) == 0 && params.HeaderName == "" && params.ByID() {
-		if producer := l.producer(sessionProducer); producer != nil {
-			sources = append(sources, use(producer.built.(sessionID)))
-		}
-	}
-	params.SessionIDConfig.Sources = sources
-	return session.New(params, size)
-}
-
-// producer finds the session-id-producer whose attribute that is: one that is named
-// in it, else the only one where the attribute is a session's.
-func (l *loader) producer(attribute string) *plugin {
-	var all []*plugin
-	for _, p := range l.plugins {
-		if p.typ != sessionProducer {
-			continue
-		}
-		if strings.HasSuffix(attribute, p.name) {
-			return p
-		}
-		all = append(all, p)
-	}
-	if name := strings.ToLower(attribute); len(all) == 1 && strings.Contains(name, "session") {
-		return all[0]
-	}
-	return nil
 }
 
 // topology finds the labels that say where endpoints are: those of the extractor of

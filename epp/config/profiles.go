@@ -17,6 +17,8 @@ import (
 // profiles are the scheduling profiles of a file.
 type profiles struct {
 	list []*scheduler.Profile
+	// used are the names of the plugins that a profile names.
+	used map[string]bool
 	// empty are those without any filter, scorer or picker.
 	empty map[string]bool
 	node  *yaml.Node
@@ -77,7 +79,13 @@ func (l *loader) schedule() {
 func (l *loader) estimateOutput() {
 	for _, p := range l.plugins {
 		load, ok := p.built.(inflightLoad)
-		if !ok || !load.AddEstimatedOutputTokens {
+		if !ok {
+			continue
+		}
+		if !load.AddEstimatedOutputTokens {
+			for _, field := range []string{"outputRatio", "maxEstimatedOutputTokens"} {
+				l.warnAt(p, child(p.node, "parameters"), field, "has no effect: addEstimatedOutputTokens is false")
+			}
 			continue
 		}
 		if l.config.Policy == nil {
@@ -95,7 +103,7 @@ func (l *loader) estimateOutput() {
 // profiles builds the profiles; a file without any has one with every plugin that can
 // be part of one, as published.
 func (l *loader) profiles() *profiles {
-	ps := &profiles{empty: map[string]bool{}, node: child(l.root, "schedulingProfiles")}
+	ps := &profiles{empty: map[string]bool{}, used: map[string]bool{}, node: child(l.root, "schedulingProfiles")}
 	if len(l.spec.SchedulingProfiles) == 0 {
 		prof := v1alpha1.SchedulingProfile{Name: "default"}
 		for _, p := range l.plugins {
@@ -114,7 +122,31 @@ func (l *loader) profiles() *profiles {
 		}
 		l.profile(ps, spec, path, n)
 	}
+	l.unused(ps)
 	return ps
+}
+
+// unused warns of what is declared for profiles and in none of them.
+func (l *loader) unused(ps *profiles) {
+	for _, p := range l.plugins {
+		switch p.kind {
+		case kindFilter, kindScorer, kindPicker:
+			if !ps.used[p.name] && p.typ != preciseScorer { // which is a producer, too
+				l.warn(p.node, p.path, "has no effect: no scheduling profile names %s", clip(p.name))
+			}
+		}
+	}
+}
+
+// declaredPicker is the picker of profiles that name none: as published, the first one
+// that the file declares; nil where it declares none.
+func (l *loader) declaredPicker() *plugin {
+	for _, p := range l.plugins {
+		if _, ok := p.built.(scheduler.Picker); ok {
+			return p
+		}
+	}
+	return nil
 }
 
 // profile builds one profile and adds it to ps.
@@ -135,6 +167,10 @@ func (l *loader) profile(ps *profiles, spec v1alpha1.SchedulingProfile, path str
 		if p == nil {
 			continue
 		}
+		ps.used[p.name] = true
+		if sp.Weight != nil && *sp.Weight != 0 && p.kind != kindScorer {
+			l.warn(child(pn, "weight"), at+".weight", "has no effect: %q is %s", p.name, p.kind.article())
+		}
 		if f, ok := p.built.(scheduler.Filter); ok {
 			filters, filterTypes = append(filters, f), append(filterTypes, p.typ)
 		}
@@ -150,6 +186,10 @@ func (l *loader) profile(ps *profiles, spec v1alpha1.SchedulingProfile, path str
 		}
 	}
 	ps.empty[spec.Name] = len(filters)+len(scorers) == 0 && pick == nil
+	if p := l.declaredPicker(); pick == nil && p != nil && !ps.empty[spec.Name] {
+		pick, pickType = p.built.(scheduler.Picker), p.typ
+		ps.used[p.name] = true
+	}
 	if pick == nil {
 		pick = picker.NewMaxScore("", picker.DefaultParameters())
 	}

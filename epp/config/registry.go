@@ -74,6 +74,10 @@ type registry map[string]factory
 // validator is implemented by parameters that have rules of their own.
 type validator interface{ Validate() error }
 
+// lenient is implemented by parameters of which some values that make no sense stand for
+// the default, as published. Mend puts that there, and returns the names of the fields.
+type lenient interface{ Mend() []string }
+
 // decodeParams decodes parameters strictly over their defaults.
 func decodeParams[P any](d *decoder, p *plugin, params *yaml.Node, defaults P) P {
 	if params == nil {
@@ -82,6 +86,11 @@ func decodeParams[P any](d *decoder, p *plugin, params *yaml.Node, defaults P) P
 	before := len(d.errs)
 	path := p.path + ".parameters"
 	d.value(params, reflect.ValueOf(&defaults).Elem(), path)
+	if m, ok := any(&defaults).(lenient); ok && len(d.errs) == before {
+		for _, name := range m.Mend() {
+			d.mended(params, path, name, reflect.ValueOf(defaults))
+		}
+	}
 	if v, ok := any(defaults).(validator); ok && len(d.errs) == before {
 		if err := v.Validate(); err != nil {
 			d.fail(params, path, "%v", err)
@@ -89,6 +98,34 @@ func decodeParams[P any](d *decoder, p *plugin, params *yaml.Node, defaults P) P
 	}
 	p.params = defaults
 	return defaults
+}
+
+// mended warns that a parameter's value is not used, and has the file say which one is.
+func (d *decoder) mended(params *yaml.Node, path, name string, in reflect.Value) {
+	used := parameter(in, name)
+	for params.Kind == yaml.AliasNode {
+		params = params.Alias
+	}
+	i := keyIndex(params, name)
+	if i < 0 {
+		return // it was not there: what is wrong is the default
+	}
+	was, now := params.Content[i+1], &yaml.Node{}
+	if err := now.Encode(used); err == nil {
+		now.Line = was.Line
+		params.Content[i+1] = now
+	}
+	for was.Kind == yaml.AliasNode {
+		was = was.Alias
+	}
+	d.warn(now, path+"."+name, "is %s, which makes no sense: %v is used", clip(was.Value), used)
+}
+
+// parameter is a field of parameters by the name that it has in files.
+func parameter(in reflect.Value, name string) any {
+	fields := map[string]reflect.Value{}
+	addFields(fields, in)
+	return fields[name].Interface()
 }
 
 // with makes a factory of a plugin that has parameters.

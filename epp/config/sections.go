@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -25,11 +26,14 @@ next:
 			path = "--feature-gates"
 		}
 		name, value, set := strings.Cut(gate, "=")
-		if set && value != "true" && value != "false" {
-			l.fail(n, path, "is %s: must be a name, or name=true or name=false", clip(gate))
-			continue
+		on := true
+		if set {
+			var err error
+			if on, err = strconv.ParseBool(strings.ToLower(strings.TrimSpace(value))); err != nil {
+				l.fail(n, path, "is %s: must be a name, or name=true or name=false", clip(gate))
+				continue
+			}
 		}
-		on := value != "false"
 		for _, k := range known {
 			if k != name {
 				continue
@@ -67,7 +71,9 @@ func (l *loader) requestHandler() {
 	if p := l.spec.Parser; p != nil {
 		n := child(l.root, "parser")
 		l.warn(n, "parser", "is deprecated: write requestHandler.parsers")
-		l.ref(p.PluginRef, "parser.pluginRef", child(n, "pluginRef"), kindParser)
+		if p.PluginRef != "openai-parser" || l.find(p.PluginRef) != nil { // that one needs no entry of plugins, as published
+			l.ref(p.PluginRef, "parser.pluginRef", child(n, "pluginRef"), kindParser)
+		}
 	}
 	if h := l.spec.RequestHandler; h != nil {
 		list := child(l.root, "requestHandler", "parsers")

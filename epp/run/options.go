@@ -9,12 +9,16 @@ import (
 	"github.com/fairway-ai/fairway/pool/scrape"
 )
 
+// maxTokens is more than any prompt has, so that a configuration may say "no bound" by a
+// number that is too large to reckon with.
+const maxTokens = 1 << 40
+
 // ScanOptions are the prompt blocks that a configuration asks for. warn gets what has
 // no effect.
 func ScanOptions(p *config.ApproxPrefix, warn func(string)) scan.Options {
 	o := scan.Options{MaxBlocks: p.MaxPrefixBlocksToMatch}
 	if !p.AutoTune {
-		o.BlockBytes = p.BlockSizeTokens * scan.BytesPerToken
+		o.BlockBytes = min(p.BlockSizeTokens, maxTokens) * scan.BytesPerToken
 		if p.LRUCapacityPerServer > 0 {
 			warn("lruCapacityPerServer has no effect: the capacity of an endpoint's cache is what its engine reports")
 		}
@@ -22,11 +26,20 @@ func ScanOptions(p *config.ApproxPrefix, warn func(string)) scan.Options {
 	switch {
 	case p.MaxPrefixTokensToMatch == 0:
 	case o.BlockBytes > 0:
-		o.MaxBlocks = max(1, p.MaxPrefixTokensToMatch*scan.BytesPerToken/o.BlockBytes)
+		o.MaxBlocks = max(1, min(p.MaxPrefixTokensToMatch, maxTokens)*scan.BytesPerToken/o.BlockBytes)
 	default:
 		warn("maxPrefixTokensToMatch has no effect together with autoTune: blocks have no fixed size then; use maxPrefixBlocksToMatch")
 	}
 	return o
+}
+
+// Check finds what Load of package config leaves to others: what is wrong with how the
+// endpoints' metrics are read, and what has no effect. It reads none of the files that
+// the configuration names, so it needs not be done where they are.
+func Check(c *config.Config) (warnings []string, err error) {
+	ScanOptions(&c.Prefix, func(text string) { warnings = append(warnings, text) })
+	_, err = engines(&c.Metrics)
+	return warnings, err
 }
 
 // PoolOptions say how the endpoints' metrics are read. An error names the plugin.
@@ -40,15 +53,22 @@ func PoolOptions(m *config.Metrics) (pool.Options, error) {
 	if err != nil {
 		return o, fmt.Errorf("metrics-data-source: %w", err)
 	}
-	engines := scrape.EnginesOptions{Default: m.Engines.DefaultEngine, Label: m.Engines.EngineLabelKey, Mappings: map[string]scrape.Mapping{}}
-	for _, e := range m.Engines.EngineConfigs {
-		engines.Mappings[e.Name] = mapping(m, &e)
-	}
 	o.Scraper = client
-	if o.Engines, err = scrape.NewEngines(engines); err != nil {
-		return o, fmt.Errorf("core-metrics-extractor: %w", err)
+	o.Engines, err = engines(m)
+	return o, err
+}
+
+// engines are what engines call their metrics.
+func engines(m *config.Metrics) (*scrape.Engines, error) {
+	o := scrape.EnginesOptions{Default: m.Engines.DefaultEngine, Label: m.Engines.EngineLabelKey, Mappings: map[string]scrape.Mapping{}}
+	for _, e := range m.Engines.EngineConfigs {
+		o.Mappings[e.Name] = mapping(m, &e)
 	}
-	return o, nil
+	known, err := scrape.NewEngines(o)
+	if err != nil {
+		return nil, fmt.Errorf("core-metrics-extractor: %w", err)
+	}
+	return known, nil
 }
 
 // mapping is an engine's metrics in the shape of the scraper. Its cache info has

@@ -2,7 +2,6 @@ package picker
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	"github.com/fairway-ai/fairway/scheduler"
@@ -18,12 +17,13 @@ type Parameters struct {
 // DefaultParameters are llm-d's.
 func DefaultParameters() Parameters { return Parameters{MaxNumOfEndpoints: 1} }
 
-// Validate reports the first parameter that makes no sense.
-func (p Parameters) Validate() error {
+// Mend replaces a number that makes no sense by the default, as llm-d does, and returns
+// the names of the parameters that it replaced.
+func (p *Parameters) Mend() (names []string) {
 	if p.MaxNumOfEndpoints < 1 {
-		return fmt.Errorf("maxNumOfEndpoints is %d: must be 1 or more", p.MaxNumOfEndpoints)
+		p.MaxNumOfEndpoints, names = 1, []string{"maxNumOfEndpoints"}
 	}
-	return nil
+	return names
 }
 
 // keep is how many of n candidates to return.

@@ -118,11 +118,12 @@ func TestRankings(t *testing.T) {
 	}
 }
 
-func TestValidate(t *testing.T) {
-	if err := picker.DefaultParameters().Validate(); err != nil {
-		t.Error(err)
-	}
-	if err := (picker.Parameters{MaxNumOfEndpoints: -1}).Validate(); err == nil {
-		t.Error("a negative number was accepted")
+// A number that makes no sense is the default, as llm-d has it, and said to be.
+func TestMend(t *testing.T) {
+	for _, tc := range []struct{ is, want, names int }{{0, 1, 1}, {-3, 1, 1}, {1, 1, 0}, {4, 4, 0}} {
+		p := picker.Parameters{MaxNumOfEndpoints: tc.is}
+		if names := p.Mend(); len(names) != tc.names || p.MaxNumOfEndpoints != tc.want {
+			t.Errorf("%d became %d, and %v are replaced", tc.is, p.MaxNumOfEndpoints, names)
+		}
 	}
 }

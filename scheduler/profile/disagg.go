@@ -35,7 +35,7 @@ type DisaggParameters struct {
 
 // DefaultDisaggParameters are llm-d's.
 func DefaultDisaggParameters() DisaggParameters {
-	var p DisaggParameters
+	p := DisaggParameters{StageOrder: "decode-first"}
 	p.Profiles.Decode, p.Profiles.Prefill, p.Profiles.Encode = "decode", "prefill", "encode"
 	return p
 }

@@ -1,10 +1,6 @@
 package scorer
 
-import (
-	"fmt"
-
-	"github.com/fairway-ai/fairway/scheduler"
-)
+import "github.com/fairway-ai/fairway/scheduler"
 
 // ActiveRequestType is the type name of [ActiveRequest].
 const ActiveRequestType = "active-request-scorer"
@@ -28,15 +24,12 @@ func DefaultActiveRequestParameters() ActiveRequestParameters {
 	return ActiveRequestParameters{MaxBusyScore: 1}
 }
 
-// Validate reports the first parameter that makes no sense.
-func (p ActiveRequestParameters) Validate() error {
-	if p.IdleThreshold < 0 {
-		return fmt.Errorf("idleThreshold is %d: must be 0 or more", p.IdleThreshold)
-	}
-	if !(p.MaxBusyScore >= 0 && p.MaxBusyScore <= 1) {
-		return fmt.Errorf("maxBusyScore is %v: must be 0 to 1", p.MaxBusyScore)
-	}
-	return nil
+// Mend replaces what makes no sense by the defaults, as llm-d does, and returns the names
+// of the parameters that it replaced.
+func (p *ActiveRequestParameters) Mend() (names []string) {
+	d := DefaultActiveRequestParameters()
+	names = unless(p.IdleThreshold >= 0, names, "idleThreshold", &p.IdleThreshold, d.IdleThreshold)
+	return unless(p.MaxBusyScore >= 0 && p.MaxBusyScore <= 1, names, "maxBusyScore", &p.MaxBusyScore, d.MaxBusyScore)
 }
 
 // ActiveRequest prefers endpoints with few requests in flight from here: 1 for

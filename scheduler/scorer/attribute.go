@@ -23,10 +23,10 @@ type AttributeParameters struct {
 		Normalization struct {
 			// AdaptiveRange goes from the least to the largest of the candidates' values.
 			AdaptiveRange *struct{} `json:"adaptiveRange"`
-			// FixedRange goes from Min to Max.
+			// FixedRange goes from Min to Max, either of which is 0 when it is not there.
 			FixedRange *struct {
-				Min *float64 `json:"min"`
-				Max *float64 `json:"max"`
+				Min float64 `json:"min"`
+				Max float64 `json:"max"`
 			} `json:"fixedRange"`
 		} `json:"normalization"`
 	} `json:"algorithm"`
@@ -47,8 +47,8 @@ func (p AttributeParameters) Validate() error {
 		return fmt.Errorf("algorithm.type is %.60q: must be %s or %s", a.Type, lowerIsBetter, higherIsBetter)
 	case n.AdaptiveRange != nil && n.FixedRange != nil:
 		return errors.New("algorithm.normalization: set adaptiveRange or fixedRange, not both")
-	case n.FixedRange != nil && (n.FixedRange.Min == nil || n.FixedRange.Max == nil || !(*n.FixedRange.Min < *n.FixedRange.Max)):
-		return errors.New("algorithm.normalization.fixedRange: set min and max, min below max")
+	case n.FixedRange != nil && !(n.FixedRange.Min < n.FixedRange.Max):
+		return fmt.Errorf("algorithm.normalization.fixedRange is %v to %v: min must be below max; one that is left out is 0", n.FixedRange.Min, n.FixedRange.Max)
 	}
 	return nil
 }
@@ -71,7 +71,7 @@ func NewAttribute(name string, p AttributeParameters, at int) *Attribute {
 func (s *Attribute) Score(c *scheduler.Cycle, out []float32) {
 	lo, hi := math.Inf(1), math.Inf(-1)
 	if f := s.params.Algorithm.Normalization.FixedRange; f != nil {
-		lo, hi = *f.Min, *f.Max
+		lo, hi = f.Min, f.Max
 	} else {
 		for _, i := range c.Candidates {
 			if v, ok := c.Snapshot.Metrics[i].CustomValue(s.at); ok {

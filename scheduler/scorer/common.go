@@ -15,6 +15,15 @@ func nameOr(name, typ string) named {
 // Name implements scheduler.Scorer.
 func (n named) Name() string { return string(n) }
 
+// unless puts def where a parameter is not ok, and its name among those of others.
+func unless[V any](ok bool, names []string, name string, value *V, def V) []string {
+	if ok {
+		return names
+	}
+	*value = def
+	return append(names, name)
+}
+
 // leastFirst scores (max-v)/(max-min) over the candidates' values in out, 1 for
 // all when they are equal.
 func leastFirst(c *scheduler.Cycle, out []float32) {

@@ -1,10 +1,6 @@
 package scorer
 
-import (
-	"fmt"
-
-	"github.com/fairway-ai/fairway/scheduler"
-)
+import "github.com/fairway-ai/fairway/scheduler"
 
 // LoadAwareType is the type name of [LoadAware].
 const LoadAwareType = "load-aware-scorer"
@@ -18,12 +14,10 @@ type LoadAwareParameters struct {
 // DefaultLoadAwareParameters are llm-d's.
 func DefaultLoadAwareParameters() LoadAwareParameters { return LoadAwareParameters{Threshold: 128} }
 
-// Validate reports the first parameter that makes no sense.
-func (p LoadAwareParameters) Validate() error {
-	if p.Threshold < 1 {
-		return fmt.Errorf("threshold is %d: must be 1 or more", p.Threshold)
-	}
-	return nil
+// Mend replaces a threshold that makes no sense by the default, as llm-d does, and
+// returns the names of the parameters that it replaced.
+func (p *LoadAwareParameters) Mend() (names []string) {
+	return unless(p.Threshold > 0, names, "threshold", &p.Threshold, DefaultLoadAwareParameters().Threshold)
 }
 
 // LoadAware prefers short engine queues: 0.5 for an empty one, else

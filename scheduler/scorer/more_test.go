@@ -17,24 +17,24 @@ func attribute(change func(*scorer.AttributeParameters)) scorer.AttributeParamet
 	return p
 }
 
-func fixed(lo, hi *float64) *struct {
-	Min *float64 `json:"min"`
-	Max *float64 `json:"max"`
+func fixed(lo, hi float64) *struct {
+	Min float64 `json:"min"`
+	Max float64 `json:"max"`
 } {
 	return &struct {
-		Min *float64 `json:"min"`
-		Max *float64 `json:"max"`
+		Min float64 `json:"min"`
+		Max float64 `json:"max"`
 	}{lo, hi}
 }
 
 func custom(values ...float64) ep { return ep{metrics: known(scheduler.Metrics{Custom: values})} }
 
 func TestAttribute(t *testing.T) {
-	nan, zero, ten := math.NaN(), 0.0, 10.0
+	nan := math.NaN()
 	eps := []ep{custom(0, 2), custom(0, 6), custom(0, 4), custom(0, nan), {}, {out: true, metrics: scheduler.Metrics{Custom: []float64{0, 99}}}}
 	lower := attribute(func(*scorer.AttributeParameters) {})
 	higher := attribute(func(p *scorer.AttributeParameters) { p.Algorithm.Type = "linear_higher_is_better" })
-	bound := attribute(func(p *scorer.AttributeParameters) { p.Algorithm.Normalization.FixedRange = fixed(&zero, &ten) })
+	bound := attribute(func(p *scorer.AttributeParameters) { p.Algorithm.Normalization.FixedRange = fixed(0, 10) })
 	wantScores(t, scorer.NewAttribute("", lower, 1), cycle(scheduler.Request{}, eps), 1, 0, 0.5, 0, 0, na)
 	wantScores(t, scorer.NewAttribute("", higher, 1), cycle(scheduler.Request{}, eps), 0, 1, 0.5, 0, 0, na)
 	wantScores(t, scorer.NewAttribute("", bound, 1), cycle(scheduler.Request{}, eps), 0.8, 0.4, 0.6, 0, 0, na)

@@ -2,7 +2,6 @@ package scorer
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"sync"
 
@@ -36,12 +35,11 @@ func DefaultNoHitLRUParameters() NoHitLRUParameters {
 	return NoHitLRUParameters{LRUSize: defaultLRUSize}
 }
 
-// Validate reports the first parameter that makes no sense.
-func (p NoHitLRUParameters) Validate() error {
-	if p.LRUSize < 0 || p.LRUSize > maxLRUSize {
-		return fmt.Errorf("lruSize is %d: must be 1 to %d, or 0 for the default", p.LRUSize, maxLRUSize)
-	}
-	return nil
+// Mend replaces a size that makes no sense by the default, as llm-d does, and one that
+// has no end by the largest; it returns the names of the parameters that it replaced.
+func (p *NoHitLRUParameters) Mend() (names []string) {
+	names = unless(p.LRUSize >= 0, names, "lruSize", &p.LRUSize, defaultLRUSize)
+	return unless(p.LRUSize <= maxLRUSize, names, "lruSize", &p.LRUSize, maxLRUSize)
 }
 
 // NoHitLRU spreads prompts that no endpoint has cached, because they are the ones

@@ -1,6 +1,7 @@
 package scorer_test
 
 import (
+	"fmt"
 	"math"
 	"sync"
 	"testing"
@@ -194,8 +195,7 @@ func TestNames(t *testing.T) {
 func TestValidate(t *testing.T) {
 	type validator interface{ Validate() error }
 	for _, ok := range []validator{
-		scorer.DefaultPrefixCacheParameters(), scorer.DefaultTokenLoadParameters(), scorer.DefaultActiveRequestParameters(),
-		scorer.DefaultLoadAwareParameters(), scorer.DefaultNoHitLRUParameters(),
+		scorer.DefaultPrefixCacheParameters(), scorer.DefaultTokenLoadParameters(),
 		scorer.DefaultContextLengthParameters(), scorer.HeaderLabelParameters{HeaderName: "x-zone", LabelKey: "zone"},
 	} {
 		if err := ok.Validate(); err != nil {
@@ -206,27 +206,49 @@ func TestValidate(t *testing.T) {
 		scorer.PrefixCacheParameters{MatchLengthWeight: 1.1, MatchLengthScaleTokens: 1},
 		scorer.PrefixCacheParameters{MatchLengthWeight: math.NaN(), MatchLengthScaleTokens: 1},
 		scorer.PrefixCacheParameters{},
-		scorer.TokenLoadParameters{QueueThresholdTokens: -1},
 		scorer.TokenLoadParameters{QueueThresholdTokens: 1, NonTextTokenWeight: 2},
-		scorer.ActiveRequestParameters{IdleThreshold: -1},
-		scorer.ActiveRequestParameters{MaxBusyScore: 2},
-		scorer.LoadAwareParameters{},
 		scorer.ContextLengthParameters{},
 		scorer.HeaderLabelParameters{HeaderName: "x-zone"},
 		scorer.HeaderLabelParameters{LabelKey: "zone"},
 		scorer.AttributeParameters{},
 		attribute(func(p *scorer.AttributeParameters) { p.Algorithm.Type = "linear" }),
 		attribute(func(p *scorer.AttributeParameters) { p.AttributeKey = "" }),
-		attribute(func(p *scorer.AttributeParameters) {
-			lo, hi := 1.0, 1.0
-			p.Algorithm.Normalization.FixedRange = fixed(&lo, &hi)
-		}),
-		attribute(func(p *scorer.AttributeParameters) { p.Algorithm.Normalization.FixedRange = fixed(nil, nil) }),
-		scorer.NoHitLRUParameters{LRUSize: -1},
-		scorer.NoHitLRUParameters{LRUSize: 1 << 30},
+		attribute(func(p *scorer.AttributeParameters) { p.Algorithm.Normalization.FixedRange = fixed(1, 1) }),
+		attribute(func(p *scorer.AttributeParameters) { p.Algorithm.Normalization.FixedRange = fixed(5, 0) }),
 	} {
 		if err := bad.Validate(); err == nil {
 			t.Errorf("%+v was accepted", bad)
+		}
+	}
+}
+
+// What makes no sense is the default, as llm-d has it, and said to be.
+func TestMend(t *testing.T) {
+	type lenient interface{ Mend() []string }
+	nan := math.NaN()
+	for _, tc := range []struct {
+		params lenient
+		names  string
+		want   any
+	}{
+		{&scorer.LoadAwareParameters{Threshold: 7}, "[]", &scorer.LoadAwareParameters{Threshold: 7}},
+		{&scorer.LoadAwareParameters{}, "[threshold]", &scorer.LoadAwareParameters{Threshold: 128}},
+		{&scorer.LoadAwareParameters{Threshold: -5}, "[threshold]", &scorer.LoadAwareParameters{Threshold: 128}},
+		{&scorer.ActiveRequestParameters{IdleThreshold: 3}, "[]", &scorer.ActiveRequestParameters{IdleThreshold: 3}},
+		{&scorer.ActiveRequestParameters{IdleThreshold: -1, MaxBusyScore: 1.5}, "[idleThreshold maxBusyScore]", &scorer.ActiveRequestParameters{MaxBusyScore: 1}},
+		{&scorer.ActiveRequestParameters{MaxBusyScore: nan}, "[maxBusyScore]", &scorer.ActiveRequestParameters{MaxBusyScore: 1}},
+		{&scorer.TokenLoadParameters{}, "[]", &scorer.TokenLoadParameters{}},
+		{&scorer.TokenLoadParameters{QueueThresholdTokens: -1}, "[queueThresholdTokens]", &scorer.TokenLoadParameters{QueueThresholdTokens: 4194304}},
+		{&scorer.NoHitLRUParameters{}, "[]", &scorer.NoHitLRUParameters{}},
+		{&scorer.NoHitLRUParameters{LRUSize: -1}, "[lruSize]", &scorer.NoHitLRUParameters{LRUSize: 1024}},
+		{&scorer.NoHitLRUParameters{LRUSize: 1 << 30}, "[lruSize]", &scorer.NoHitLRUParameters{LRUSize: 1 << 16}},
+	} {
+		before := fmt.Sprintf("%+v", tc.params)
+		if names := fmt.Sprint(tc.params.Mend()); names != tc.names {
+			t.Errorf("%s: replaced %s, want %s", before, names, tc.names)
+		}
+		if got, want := fmt.Sprintf("%+v", tc.params), fmt.Sprintf("%+v", tc.want); got != want {
+			t.Errorf("%s became %s, want %s", before, got, want)
 		}
 	}
 }

@@ -27,14 +27,17 @@ const defaultQueueThresholdTokens = 4_194_304
 
 // DefaultTokenLoadParameters are llm-d's.
 func DefaultTokenLoadParameters() TokenLoadParameters {
-	return TokenLoadParameters{QueueThresholdTokens: defaultQueueThresholdTokens}
+	return TokenLoadParameters{QueueThresholdTokens: defaultQueueThresholdTokens, NonTextTokenWeight: 1}
+}
+
+// Mend replaces a threshold that makes no sense by the default, as llm-d does, and
+// returns the names of the parameters that it replaced.
+func (p *TokenLoadParameters) Mend() (names []string) {
+	return unless(p.QueueThresholdTokens >= 0, names, "queueThresholdTokens", &p.QueueThresholdTokens, defaultQueueThresholdTokens)
 }
 
 // Validate reports the first parameter that makes no sense.
 func (p TokenLoadParameters) Validate() error {
-	if p.QueueThresholdTokens < 0 {
-		return fmt.Errorf("queueThresholdTokens is %d: must be 1 or more, or 0 for the default", p.QueueThresholdTokens)
-	}
 	if p.NonTextTokenWeight != 0 && p.NonTextTokenWeight != 1 {
 		return fmt.Errorf("nonTextTokenWeight is %v: only 1 is supported", p.NonTextTokenWeight)
 	}

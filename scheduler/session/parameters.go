@@ -120,6 +120,27 @@ func (p Parameters) ByID() bool {
 	return s == SessionID || s == sessionIDHeader
 }
 
+// Effective is p with the defaults that apply to its strategy, for people to read.
+func (p Parameters) Effective() Parameters {
+	if !p.ByID() {
+		if p.Strategy == "" && p.Algorithm == "" {
+			p.Strategy = EncodedEndpoint
+		}
+		if p.EncodedEndpointHeader.Header == "" && p.HeaderName == "" {
+			p.EncodedEndpointHeader.Header = TokenHeader
+		}
+		return p
+	}
+	c := &p.SessionIDConfig
+	if c.EvictionTTLSeconds == 0 && p.EvictionTTLSeconds == 0 {
+		c.EvictionTTLSeconds = defaultTTL.Seconds()
+	}
+	if c.EvictionSweepSeconds == 0 && p.EvictionSweepSeconds == 0 {
+		c.EvictionSweepSeconds = defaultSweep.Seconds()
+	}
+	return p
+}
+
 // header is the token's.
 func (p Parameters) header() string {
 	for _, h := range []string{p.EncodedEndpointHeader.Header, p.HeaderName} {
