@@ -1,11 +1,15 @@
 package aibackend
 
 import (
+	"cmp"
 	"net/http"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/fairway-ai/fairway/aibackend/chat"
 	"github.com/fairway-ai/fairway/aibackend/internal/inflate"
+	"github.com/fairway-ai/fairway/aibackend/internal/jsonx"
 )
 
 const (
@@ -54,32 +58,57 @@ func (in *input) decode(chunk []byte, end bool, fn func([]byte)) *chat.Error {
 	return nil
 }
 
-// collect adds a chunk to the whole.
-func (in *input) collect(chunk []byte, end bool) (err *chat.Error) {
-	over, full := false, false
+// collect adds a chunk to a successful answer. done says that the answer is all there, or
+// that err is why there is none. What comes behind the document changes nothing: it may be
+// in the same chunk or in none.
+func (in *input) collect(chunk []byte, end bool) (done bool, err *chat.Error) {
+	var kept *chat.Error
 	err = in.decode(chunk, end, func(b []byte) {
-		switch {
-		case over || full:
-		case len(in.whole)+len(b) > in.limit:
-			over = true
-		case !in.room(len(in.whole) + len(b)):
-			full = true
-		default:
-			in.whole = append(in.whole, b...)
-			in.json.read(b)
+		if kept == nil {
+			kept = in.keep(b[:in.json.read(b)])
 		}
 	})
 	switch {
-	case err != nil:
-	case over:
-		err = chat.Malformed("the provider", "it is larger than %d bytes", in.limit)
-	case full:
-		err = &chat.Error{
+	case kept != nil:
+		err = kept
+	case in.json.ended:
+		err = nil
+	}
+	return end || in.json.ended || err != nil, err
+}
+
+// collectFailed adds a chunk to the body of a failed response, and says whether that is
+// all of it. What there is of a body that is too large or broken may still tell, and one
+// that only begins like JSON is text, which goes on to the end.
+func (in *input) collectFailed(chunk []byte, end bool) (done bool) {
+	var kept *chat.Error
+	err := in.decode(chunk, end, func(b []byte) {
+		for len(b) > 0 && kept == nil && !in.json.ended {
+			n := in.json.read(b)
+			kept = in.keep(b[:n])
+			b = b[n:]
+			if in.json.ended && jsonx.Valid(in.whole) != nil {
+				in.json = document{depth: endless}
+			}
+		}
+	})
+	return end || in.json.ended || kept != nil || err != nil
+}
+
+// keep adds what there is room for to the whole, wherever the body was cut.
+func (in *input) keep(b []byte) *chat.Error {
+	fits := min(len(b), in.limit-len(in.whole))
+	if !in.room(len(in.whole) + fits) {
+		return &chat.Error{
 			Status: http.StatusBadGateway, Code: "answer_too_large_now",
 			Message: "the answer of the provider is large, and so many large ones are being read that there is no room for it",
 		}
 	}
-	return err
+	in.whole = append(in.whole, b[:fits]...)
+	if fits < len(b) {
+		return chat.Malformed("the provider", "it is larger than %d bytes", in.limit)
+	}
+	return nil
 }
 
 // room takes what whole needs of the budget to have so many bytes.
@@ -93,36 +122,43 @@ func (in *input) room(bytes int) bool {
 	return true
 }
 
-// ended says whether what was collected is all there is: at the end of the body, or of
-// the object that it is. With trailers after it, no part of a body is said to be the last.
-func (in *input) ended(end bool) bool { return end || in.json.ended }
-
-// document finds the end of a JSON object, in pieces cut anywhere.
+// document finds the end of a JSON object or array, in pieces cut anywhere: with trailers
+// after it, no part of a body is said to be the last. Where it ends, text that is no JSON
+// may go on.
 type document struct {
 	depth             int
 	text, escape, any bool
 	ended             bool
 }
 
-func (d *document) read(b []byte) {
-	for _, c := range b {
+// endless is the depth of a body that has no end of its own.
+const endless = 1 << 30
+
+// read returns how many of the bytes belong to the document, all as long as its end is not
+// among them.
+func (d *document) read(b []byte) int {
+	if d.ended {
+		return 0
+	}
+	for i, c := range b {
 		switch {
 		case d.escape:
 			d.escape = false
 		case d.text:
 			d.escape, d.text = c == '\\', c != '"'
-		case c == '"':
-			d.text = true
 		case c == '{' || c == '[':
 			d.depth++
 			d.any = true
+		case c == '"':
+			d.text = true
 		case c == '}' || c == ']':
 			d.depth--
-		case !d.any && c > ' ': // no object
-			d.depth = 1 << 40
 		}
-		d.ended = d.any && d.depth == 0
+		if d.ended = d.any && d.depth == 0; d.ended {
+			return i + 1
+		}
 	}
+	return len(b)
 }
 
 func (in *input) close() {
@@ -156,7 +192,7 @@ func failedStatus(status int) int {
 func failure(p provider, status int, m meta, body []byte) *chat.Error {
 	e := p.fail(status, m.errorName, body)
 	if e == nil {
-		e = &chat.Error{Status: status, Message: "the provider answered " + http.StatusText(status)}
+		e = &chat.Error{Status: status, Message: "the provider answered " + cmp.Or(http.StatusText(status), strconv.Itoa(status))}
 		if text := printable(body); text != "" {
 			e.Message += ": " + text
 		}
@@ -164,15 +200,19 @@ func failure(p provider, status int, m meta, body []byte) *chat.Error {
 	return e
 }
 
+// maxQuote bounds what an error quotes of a body that is not the provider's schema, in
+// bytes.
+const maxQuote = 512
+
 // printable is the start of a body that is no JSON, if it is plain text: pages of
 // HTML and binary data help no one.
 func printable(body []byte) string {
-	s := strings.TrimSpace(string(body[:min(len(body), 512)]))
+	s := strings.TrimSpace(clip(string(body[:min(len(body), maxQuote+utf8.UTFMax)]), maxQuote))
 	if strings.HasPrefix(s, "<") {
 		return ""
 	}
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0xfffd {
+		if r < ' ' || r == utf8.RuneError {
 			return ' '
 		}
 		return r

@@ -34,10 +34,15 @@
 // of this package reach the client in the client's schema, inside a stream as well;
 // a stream that ends without its end marker becomes an error too.
 //
+// Where a provider's bytes are cut into chunks decides when the client gets something, and
+// never what. A whole answer that is translated ends with its JSON document; a failed one
+// that is no JSON is quoted from its start, up to 512 bytes.
+//
 // Memory per exchange is bounded: by [MaxBuffered] for a whole answer, by a line or
 // a frame for a stream; a [Budget] bounds the whole answers of many exchanges. An
-// Exchange is used by one goroutine. All bytes are taken for hostile. Nothing here reads a clock or a random number: what looks like either
-// is derived from the request and the provider's headers.
+// Exchange is used by one goroutine. All bytes are taken for hostile. Nothing here reads
+// a clock or a random number: what looks like either is derived from the request and the
+// provider's headers.
 //
 // The package imports no Envoy and no Kubernetes types, does no I/O, and knows no
 // credentials: it removes the client's from the request, and package credentials

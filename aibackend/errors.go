@@ -1,6 +1,10 @@
 package aibackend
 
-import "github.com/fairway-ai/fairway/aibackend/chat"
+import (
+	"unicode/utf8"
+
+	"github.com/fairway-ai/fairway/aibackend/chat"
+)
 
 // Error is a refusal or a failure, with the answer for the client.
 type Error struct {
@@ -30,9 +34,15 @@ func render(c client, e *chat.Error) *Error {
 	return &Error{Status: e.Status, Cause: e, Body: c.fail(nil, e)}
 }
 
+// clip bounds s to n bytes, and to whole runes of them.
 func clip(s string, n int) string {
-	if len(s) > n {
-		return s[:n]
+	if len(s) <= n {
+		return s
 	}
-	return s
+	for cut := n; cut > 0 && cut > n-utf8.UTFMax; cut-- {
+		if utf8.RuneStart(s[cut]) {
+			return s[:cut]
+		}
+	}
+	return s[:n] // no UTF-8
 }

@@ -147,6 +147,7 @@ func (x *passthrough) Response(status int, h Headers) Head {
 	}
 	ok := succeeded(status) || status == http.StatusNoContent && !x.call.api.chat
 	unknown := x.in.begin(h, maxErrorBody, x.call.backend.Budget) != nil
+	x.in.json.depth = endless // an error may pass, and then all its bytes do
 	got := mediaType(h)
 	switch {
 	case !ok:
@@ -231,14 +232,14 @@ func (x *passthrough) Body(chunk []byte, end bool) ([]byte, *Error) {
 		return x.framed(chunk, end)
 	case passStrip:
 		err := x.in.decode(chunk, end, func(b []byte) { x.take(x.events.Write(b, x.pass)) })
-		if end {
+		if end && err == nil { // else the rest is lost, and no event
 			x.take(x.events.Close(x.pass))
 		}
 		return x.finish(x.out, err, end)
 	}
 	x.came += int64(len(chunk))
 	err := x.in.decode(chunk, end, func(b []byte) { x.take(x.events.Write(b, x.see)) })
-	if end {
+	if end && err == nil {
 		x.take(x.events.Close(x.see))
 	}
 	if x.bad > 0 && x.in.gzip == nil {
@@ -260,7 +261,7 @@ func (x *passthrough) setUsage(v []byte) {
 
 // failed passes an error on if it is in the client's schema, else writes it there.
 func (x *passthrough) failed(chunk []byte, end bool) ([]byte, *Error) {
-	if err := x.in.collect(chunk, end); err == nil && !end {
+	if !x.in.collectFailed(chunk, end) {
 		return nil, nil
 	}
 	x.over = true

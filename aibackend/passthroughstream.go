@@ -53,8 +53,12 @@ func (x *passthrough) count(e sse.Event) error {
 	return nil
 }
 
-// pass lets an event pass unless it only has the usage.
+// pass lets an event pass unless it only has the usage, or comes behind one that could not
+// be read, which is where the stream ends.
 func (x *passthrough) pass(e sse.Event) error {
+	if x.err != nil && !x.told {
+		return nil
+	}
 	x.watch.Event(e.Data)
 	if !x.bare() {
 		x.out = append(x.out, e.Raw...)

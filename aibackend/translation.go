@@ -157,7 +157,7 @@ func validJSON(body []byte) *chat.Error {
 }
 
 func (t *translation) whole(chunk []byte, end bool) *chat.Error {
-	if err := t.in.collect(chunk, end); err != nil || !t.in.ended(end) {
+	if done, err := t.in.collect(chunk, end); err != nil || !done {
 		return err
 	}
 	t.over = true
@@ -187,10 +187,9 @@ func (t *translation) failed(chunk []byte, end bool) *chat.Error {
 	if t.err != nil {
 		return t.err
 	}
-	if err := t.in.collect(chunk, end); err == nil && !t.in.ended(end) {
+	if !t.in.collectFailed(chunk, end) {
 		return nil
 	}
-	// What there is of a body that is too large or broken may still tell.
 	return failure(t.p, t.status, t.meta, t.in.whole)
 }
 

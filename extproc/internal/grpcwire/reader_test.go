@@ -3,6 +3,7 @@ package grpcwire
 import (
 	"encoding/binary"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -39,7 +40,17 @@ func (r *recorder) Bytes(p []byte) {
 	if len(p) == 0 {
 		panic("no bytes")
 	}
-	fmt.Fprintf(&r.text, "%q", p)
+	r.text.WriteString(quoted(p))
+}
+
+// quoted quotes each byte for itself: where a rune is cut changes nothing.
+func quoted(p []byte) string {
+	var b strings.Builder
+	for i := range p {
+		s := strconv.Quote(string(p[i : i+1]))
+		b.WriteString(s[1 : len(s)-1])
+	}
+	return `"` + b.String() + `"`
 }
 
 func frame(flag byte, message []byte) []byte {
@@ -182,7 +193,7 @@ func oracle(text *strings.Builder, b []byte, depth int) (ok bool) {
 				}
 			case Bytes:
 				if len(content) > 0 {
-					fmt.Fprintf(text, "%q", content)
+					text.WriteString(quoted(content))
 				}
 			case Varints:
 				for len(content) > 0 {
