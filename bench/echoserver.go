@@ -16,6 +16,9 @@ const (
 	EchoGenerated = "generated code"
 )
 
+// EchoKinds are all of them.
+func EchoKinds() []string { return []string{EchoRaw, EchoGenerated} }
+
 // ServeEcho serves an ext_proc server that only answers on a unix socket, until
 // ctx ends. duplex makes EchoRaw send request bodies back.
 func ServeEcho(ctx context.Context, kind, socket string, duplex bool) error {
@@ -28,7 +31,7 @@ func ServeEcho(ctx context.Context, kind, socket string, duplex bool) error {
 		g = grpc.NewServer(append(windows(), grpc.MaxRecvMsgSize(64<<20))...)
 		(&echo.Generated{}).Register(g)
 	default:
-		return fmt.Errorf("kind %q: must be %q or %q", kind, EchoRaw, EchoGenerated)
+		return fmt.Errorf("kind %q: must be one of %q", kind, EchoKinds())
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "unix", socket)
 	if err != nil {

@@ -106,7 +106,7 @@ func TestExchangeNoticesRefusal(t *testing.T) {
 }
 
 func TestExchangeWithEcho(t *testing.T) {
-	for _, kind := range []string{EchoRaw, EchoGenerated} {
+	for _, kind := range EchoKinds() {
 		for _, duplex := range []bool{false, true} {
 			socket := socketPath(t)
 			ctx, stop := context.WithCancel(t.Context())

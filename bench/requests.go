@@ -113,7 +113,7 @@ func startTargets(ctx context.Context, o *RequestsOptions, dir string, duplex bo
 	if duplex {
 		mode = "duplex"
 	}
-	for _, kind := range []string{EchoRaw, EchoGenerated} {
+	for _, kind := range EchoKinds() {
 		socket := filepath.Join(dir, kind+"-"+mode+".sock")
 		args := []string{"bench", "echo", "--kind", kind, "--socket", socket}
 		if duplex {

@@ -13,25 +13,31 @@ import (
 // MinTLSVersion reads a TLS version by Kubernetes' name for it. Versions that Envoy no
 // longer speaks are refused.
 func MinTLSVersion(name string) (uint16, error) {
-	switch name {
-	case "VersionTLS12":
-		return tls.VersionTLS12, nil
-	case "VersionTLS13":
-		return tls.VersionTLS13, nil
+	if i := slices.Index(TLSVersions(), name); i >= 0 {
+		return tls.VersionTLS12 + uint16(i), nil
 	}
-	return 0, fmt.Errorf("%.40q must be VersionTLS12 or VersionTLS13", name)
+	return 0, fmt.Errorf("%.40q must be %s", name, strings.Join(TLSVersions(), " or "))
 }
 
-// CipherSuites reads the names of TLS 1.2 cipher suites. Those with known weaknesses are
-// refused.
-func CipherSuites(names []string) ([]uint16, error) {
-	var ids []uint16
+// TLSVersions are the names that MinTLSVersion reads, the oldest first.
+func TLSVersions() []string { return []string{"VersionTLS12", "VersionTLS13"} }
+
+// CipherSuiteNames are the names that CipherSuites reads.
+func CipherSuiteNames() []string {
 	var known []string
 	for _, c := range tls.CipherSuites() {
 		if slices.Contains(c.SupportedVersions, tls.VersionTLS12) {
 			known = append(known, c.Name)
 		}
 	}
+	return known
+}
+
+// CipherSuites reads the names of TLS 1.2 cipher suites. Those with known weaknesses are
+// refused.
+func CipherSuites(names []string) ([]uint16, error) {
+	var ids []uint16
+	known := CipherSuiteNames()
 	for _, name := range names {
 		i := slices.IndexFunc(tls.CipherSuites(), func(c *tls.CipherSuite) bool {
 			return c.Name == name && slices.Contains(known, name)

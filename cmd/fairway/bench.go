@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,15 +20,11 @@ import (
 )
 
 func newBenchCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "bench",
-		Short: "Compare routing policies, and measure what the picker costs",
-		Args:  noArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newReplayCommand(), newTraceCommand(),
+	return newGroup("bench", "Compare routing policies, and measure what the picker costs", `Compare routing policies on a workload, without servers and without waiting (replay),
+and measure what the picker costs on this machine (the others). What is measured here
+depends on the machine: let nothing else run meanwhile.`,
+		newReplayCommand(), newTraceCommand(),
 		newBenchRequestsCommand(), newBenchGatewayCommand(), newBenchEgressCommand(), newBenchKVCacheCommand(), newBenchIdleCommand(), newBenchEchoCommand())
-	return cmd
 }
 
 // replayOptions are the flags of bench replay.
@@ -41,7 +36,7 @@ type replayOptions struct {
 	endpoints, blocks int
 	index             string
 	staleness         time.Duration
-	policies          string
+	policies          []string
 	policyFiles       []string
 	seeds             int
 	mixed             bool
@@ -84,17 +79,20 @@ Generated workloads, with --generate:
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.trace, "trace", "", "trace `file` in Mooncake's format")
-	f.StringVar(&o.generate, "generate", "", "generated `workload`: "+strings.Join(workload.Names(), ", "))
+	f.StringVar(&o.generate, "generate", "", "generated workload instead of --trace")
+	known(f, "generate", workload.Names())
 	f.IntVar(&o.requests, "requests", 6000, "requests of a generated workload")
-	f.Float64SliceVar(&o.speeds, "speed", []float64{1}, "divide arrival times by this; several values draw a curve")
+	f.Float64SliceVar(&o.speeds, "speed", []float64{1}, "divide arrival times by these `factors`; several draw a curve")
 	f.BoolVar(&o.thinkTime, "think-time", false, "send a session's next request after its last answer plus the trace's think time, not at the trace's timestamp")
 	f.IntVar(&o.endpoints, "endpoints", 8, "number of model servers")
 	f.IntVar(&o.blocks, "kv-blocks", 596, "KV cache of each server in 512-token blocks")
 	f.IntVar(&o.maxLoRA, "max-loras", 4, "LoRA adapters that each server can run at a time, for workloads with adapters")
 	f.DurationVar(&o.loraLoad, "lora-load-time", 100*time.Millisecond, "how long a server takes to load an adapter that it does not have in memory")
-	f.StringVar(&o.index, "index", string(replay.Exact), "the router's view of the caches: exact or approximate")
+	f.StringVar(&o.index, "index", string(replay.Exact), "the router's view of the caches")
+	oneOf(f, "index", texts(replay.IndexModes()))
 	f.DurationVar(&o.staleness, "metrics-staleness", 50*time.Millisecond, "period of metric scrapes")
-	f.StringVar(&o.policies, "policy", "all", "comma-separated policies: all, or any of "+policyNames())
+	f.StringSliceVar(&o.policies, "policy", []string{replay.All}, "policies to compare, with commas between them")
+	known(f, "policy", replay.Names())
 	f.StringArrayVar(&o.policyFiles, "policy-config", nil, "EndpointPickerConfig `file` whose filters, scorers and picker to compare, with the default policy unless --policy names others; may be repeated")
 	f.IntVar(&o.seeds, "seeds", 1, "replay with this many seeds and average")
 	f.IntVar(&o.replicas, "replicas", 1, "compare one replica of the router with this many that share what they do, and with as many that do not")
@@ -102,16 +100,7 @@ Generated workloads, with --generate:
 	f.BoolVar(&o.mixed, "mixed", false, "make every other server half as fast")
 	f.BoolVar(&o.json, "json", false, "print one JSON object per policy")
 	f.StringVar(&o.plot, "plot", "", "draw the results to an SVG `file`")
-	cmd.MarkFlagsMutuallyExclusive("trace", "generate")
 	return cmd
-}
-
-func policyNames() string {
-	var names []string
-	for _, p := range replay.Policies() {
-		names = append(names, p.Name)
-	}
-	return strings.Join(names, ", ")
 }
 
 func (o *replayOptions) run(ctx context.Context, policies []replay.Policy, out, errOut io.Writer) error {
@@ -155,32 +144,32 @@ func (o *replayOptions) validate() error {
 	switch {
 	case o.trace == "" && o.generate == "":
 		return errors.New("which workload? Name a trace with --trace, or a generated one with --generate")
-	case o.index != string(replay.Exact) && o.index != string(replay.Approximate):
-		return fmt.Errorf("--index %q: must be exact or approximate", o.index)
+	case o.trace != "" && o.generate != "":
+		return errors.New("--trace and --generate: set only one")
 	case o.seeds < 1:
-		return fmt.Errorf("--seeds %d: must be at least 1", o.seeds)
+		return fmt.Errorf("--seeds: %d must be at least 1", o.seeds)
 	case o.endpoints < 1 || o.endpoints > 4096:
-		return fmt.Errorf("--endpoints %d: must be 1 to 4096", o.endpoints)
+		return fmt.Errorf("--endpoints: %d must be 1 to 4096", o.endpoints)
 	case o.blocks < 1:
-		return fmt.Errorf("--kv-blocks %d: must be at least 1", o.blocks)
+		return fmt.Errorf("--kv-blocks: %d must be at least 1", o.blocks)
 	case o.requests < 1:
-		return fmt.Errorf("--requests %d: must be at least 1", o.requests)
+		return fmt.Errorf("--requests: %d must be at least 1", o.requests)
 	case o.maxLoRA < 1 || o.maxLoRA > 4096:
-		return fmt.Errorf("--max-loras %d: must be 1 to 4096", o.maxLoRA)
+		return fmt.Errorf("--max-loras: %d must be 1 to 4096", o.maxLoRA)
 	case o.loraLoad < 0 || o.loraLoad > time.Hour:
-		return fmt.Errorf("--lora-load-time %v: must be 0 to 1h", o.loraLoad)
+		return fmt.Errorf("--lora-load-time: %v must be 0 to 1h", o.loraLoad)
 	case o.replicas < 1 || o.replicas > 64:
-		return fmt.Errorf("--replicas %d: must be 1 to 64", o.replicas)
+		return fmt.Errorf("--replicas: %d must be 1 to 64", o.replicas)
 	case o.delay < 0:
-		return fmt.Errorf("--staleness %v: must not be negative", o.delay)
+		return fmt.Errorf("--staleness: %v must not be negative", o.delay)
 	case o.replicas > 1 && o.plot != "":
 		return errors.New("--plot: cannot be combined with --replicas")
 	case o.staleness < 0:
-		return fmt.Errorf("--metrics-staleness %v: must not be negative", o.staleness)
+		return fmt.Errorf("--metrics-staleness: %v must not be negative", o.staleness)
 	}
 	for _, s := range o.speeds {
 		if s <= 0 {
-			return fmt.Errorf("--speed %g: must be greater than 0", s)
+			return fmt.Errorf("--speed: %g must be greater than 0", s)
 		}
 	}
 	return nil

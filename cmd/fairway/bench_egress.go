@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -28,14 +29,16 @@ streams that are open at a time. Load, providers, Envoy and Fairway share the ma
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			switch {
+			case cmd.Flags().Changed("duration") && cmd.Flags().Changed("requests"):
+				return errors.New("--duration and --requests: set only one")
 			case o.Rounds < 1 || o.Rounds > 1000:
-				return fmt.Errorf("--rounds %d: must be 1 to 1000", o.Rounds)
+				return fmt.Errorf("--rounds: %d must be 1 to 1000", o.Rounds)
 			case o.Duration < time.Duration(o.Rounds)*minSlice:
-				return fmt.Errorf("--duration %v: must be at least %v for each of %d rounds", o.Duration, minSlice, o.Rounds)
+				return fmt.Errorf("--duration: %v must be at least %v for each of %d rounds", o.Duration, minSlice, o.Rounds)
 			case o.Requests < 0:
-				return fmt.Errorf("--requests %d: must not be negative", o.Requests)
+				return fmt.Errorf("--requests: %d must not be negative", o.Requests)
 			case o.Streams < 0 || o.Streams > 20_000:
-				return fmt.Errorf("--streams %d: must be 0 to 20000", o.Streams)
+				return fmt.Errorf("--streams: %d must be 0 to 20000", o.Streams)
 			}
 			if o.Envoy, err = standalone.FindEnvoy(o.Envoy); err != nil {
 				return err
@@ -56,12 +59,11 @@ streams that are open at a time. Load, providers, Envoy and Fairway share the ma
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Envoy, "envoy", "", "`path` of the Envoy binary (default: bin/envoy, then $PATH)")
+	f.StringVar(&o.Envoy, "envoy", "", envoyUsage)
 	f.DurationVar(&o.Duration, "duration", 4*time.Second, "time for each case and side")
 	f.IntVar(&o.Requests, "requests", 0, "number of requests instead of --duration")
 	f.IntVar(&o.Rounds, "rounds", 5, "number of turns that the time is divided into")
 	f.IntVar(&o.Streams, "streams", 0, "hold this many streams open and measure their memory")
 	f.BoolVar(&asJSON, "json", false, "print a JSON object")
-	cmd.MarkFlagsMutuallyExclusive("duration", "requests")
 	return cmd
 }

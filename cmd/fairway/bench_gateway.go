@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -31,16 +32,18 @@ measured is Envoy and the picker. Load, servers, Envoy and picker share the mach
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			switch {
+			case cmd.Flags().Changed("duration") && cmd.Flags().Changed("requests"):
+				return errors.New("--duration and --requests: set only one")
 			case o.Endpoints < 1 || o.Endpoints > 1000:
-				return fmt.Errorf("--endpoints %d: must be 1 to 1000", o.Endpoints)
+				return fmt.Errorf("--endpoints: %d must be 1 to 1000", o.Endpoints)
 			case o.Concurrency < 1 || o.Concurrency > 1000:
-				return fmt.Errorf("--concurrency %d: must be 1 to 1000", o.Concurrency)
+				return fmt.Errorf("--concurrency: %d must be 1 to 1000", o.Concurrency)
 			case o.Rounds < 1 || o.Rounds > 1000:
-				return fmt.Errorf("--rounds %d: must be 1 to 1000", o.Rounds)
+				return fmt.Errorf("--rounds: %d must be 1 to 1000", o.Rounds)
 			case o.Duration < time.Duration(o.Rounds)*minSlice:
-				return fmt.Errorf("--duration %v: must be at least %v for each of %d rounds", o.Duration, minSlice, o.Rounds)
+				return fmt.Errorf("--duration: %v must be at least %v for each of %d rounds", o.Duration, minSlice, o.Rounds)
 			case o.Requests < 0:
-				return fmt.Errorf("--requests %d: must not be negative", o.Requests)
+				return fmt.Errorf("--requests: %d must not be negative", o.Requests)
 			}
 			if o.Envoy, err = standalone.FindEnvoy(o.Envoy); err != nil {
 				return err
@@ -62,14 +65,13 @@ measured is Envoy and the picker. Load, servers, Envoy and picker share the mach
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Envoy, "envoy", "", "`path` of the Envoy binary (default: bin/envoy, then $PATH)")
+	f.StringVar(&o.Envoy, "envoy", "", envoyUsage)
 	f.IntVar(&o.Endpoints, "endpoints", 8, "number of model servers")
 	f.IntVar(&o.Concurrency, "concurrency", 16, "requests under way at a time, for throughput")
 	f.DurationVar(&o.Duration, "duration", 6*time.Second, "time for each case, side, and throughput or latency")
 	f.IntVar(&o.Requests, "requests", 0, "number of requests instead of --duration")
 	f.IntVar(&o.Rounds, "rounds", 5, "number of turns that the time is divided into")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object per case")
-	cmd.MarkFlagsMutuallyExclusive("duration", "requests")
 	return cmd
 }
 

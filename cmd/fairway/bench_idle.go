@@ -28,9 +28,9 @@ comes. The metrics pages are served by another process. Linux only.`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			switch {
 			case o.Endpoints < 1 || o.Endpoints > 4096:
-				return fmt.Errorf("--endpoints %d: must be 1 to 4096", o.Endpoints)
+				return fmt.Errorf("--endpoints: %d must be 1 to 4096", o.Endpoints)
 			case o.Duration < time.Second:
-				return fmt.Errorf("--duration %v: must be at least 1s", o.Duration)
+				return fmt.Errorf("--duration: %v must be at least 1s", o.Duration)
 			}
 			if page != "" {
 				if o.Page, err = readPage(page); err != nil {
@@ -55,7 +55,7 @@ comes. The metrics pages are served by another process. Linux only.`,
 	f := cmd.Flags()
 	f.IntVar(&o.Endpoints, "endpoints", 100, "number of model servers")
 	f.DurationVar(&o.Duration, "duration", 20*time.Second, "how long to watch")
-	f.StringVar(&page, "page", "", "`file` with the metrics page of every server (default: a simulated server's)")
+	f.StringVar(&page, "page", "", "`file` with the metrics page of every server (default a simulated server's)")
 	f.BoolVar(&asJSON, "json", false, "print a JSON object")
 	return cmd
 }
@@ -74,7 +74,7 @@ func readPage(name string) ([]byte, error) {
 		return nil, fmt.Errorf("--page: %w", err)
 	}
 	if len(page) > maxPage {
-		return nil, fmt.Errorf("--page %s: is longer than %d bytes", name, maxPage)
+		return nil, fmt.Errorf("--page: %s is longer than %d bytes", name, maxPage)
 	}
 	return page, nil
 }

@@ -32,13 +32,13 @@ index grows.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case o.Endpoints < 1 || o.Endpoints > 4096:
-				return fmt.Errorf("--endpoints %d: must be 1 to 4096", o.Endpoints)
+				return fmt.Errorf("--endpoints: %d must be 1 to 4096", o.Endpoints)
 			case o.Blocks < 1000*o.Endpoints || o.Blocks > 1_000_000*o.Endpoints:
-				return fmt.Errorf("--blocks %d: must be 1,000 to 1,000,000 for each endpoint", o.Blocks)
+				return fmt.Errorf("--blocks: %d must be 1,000 to 1,000,000 for each endpoint", o.Blocks)
 			case o.Duration < minSlice:
-				return fmt.Errorf("--duration %v: must be at least %v", o.Duration, minSlice)
+				return fmt.Errorf("--duration: %v must be at least %v", o.Duration, minSlice)
 			case o.Rate < 1 || o.Rate > 10_000_000:
-				return fmt.Errorf("--rate %d: must be 1 to 10,000,000", o.Rate)
+				return fmt.Errorf("--rate: %d must be 1 to 10,000,000", o.Rate)
 			}
 			o.Progress = progressLine(cmd.ErrOrStderr())
 			result, err := bench.KVCache(cmd.Context(), o)

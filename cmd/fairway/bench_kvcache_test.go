@@ -14,7 +14,7 @@ func TestBenchKVCache(t *testing.T) {
 		t.Errorf("%+v", rows)
 	}
 	for args, want := range map[string]string{
-		"--endpoints 0": "--endpoints 0", "--blocks 100": "--blocks 100", "--rate 0": "--rate 0", "--duration 1ms": "--duration 1ms",
+		"--endpoints 0": "--endpoints: 0 ", "--blocks 100": "--blocks: 100 ", "--rate 0": "--rate: 0 ", "--duration 1ms": "--duration: 1ms ",
 	} {
 		cmd := newBenchCommand()
 		var out bytes.Buffer

@@ -18,9 +18,9 @@ import (
 func (o *replayOptions) chosen(named bool, errOut io.Writer) ([]replay.Policy, error) {
 	names := o.policies
 	if len(o.policyFiles) > 0 && !named {
-		names = "default"
+		names = []string{"default"}
 	}
-	policies, err := replay.Find(names)
+	policies, err := replay.Find(strings.Join(names, ","))
 	if err != nil {
 		return nil, fmt.Errorf("--policy: %w", err)
 	}

@@ -28,15 +28,15 @@ process of its own. The endpoints' metrics are not read meanwhile.`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			switch {
 			case o.Concurrency < 1 || o.Concurrency > 64:
-				return fmt.Errorf("--concurrency %d: must be 1 to 64", o.Concurrency)
+				return fmt.Errorf("--concurrency: %d must be 1 to 64", o.Concurrency)
 			case o.Rounds < 1 || o.Rounds > 1000:
-				return fmt.Errorf("--rounds %d: must be 1 to 1000", o.Rounds)
+				return fmt.Errorf("--rounds: %d must be 1 to 1000", o.Rounds)
 			case o.Slice < minSlice:
-				return fmt.Errorf("--slice %v: must be at least %v", o.Slice, minSlice)
+				return fmt.Errorf("--slice: %v must be at least %v", o.Slice, minSlice)
 			}
 			for _, n := range o.Endpoints {
 				if n < 1 || n > 4096 {
-					return fmt.Errorf("--endpoints %d: must be 1 to 4096", n)
+					return fmt.Errorf("--endpoints: %d must be 1 to 4096", n)
 				}
 			}
 			if o.Self, err = os.Executable(); err != nil {
@@ -82,7 +82,8 @@ func newBenchEchoCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&kind, "kind", bench.EchoRaw, "the server")
+	f.StringVar(&kind, "kind", bench.EchoRaw, "what the server does")
+	oneOf(f, "kind", bench.EchoKinds())
 	f.StringVar(&socket, "socket", "", "`path` of the unix socket to serve on")
 	f.BoolVar(&duplex, "duplex", false, "send request bodies back")
 	return cmd

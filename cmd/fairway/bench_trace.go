@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -27,8 +26,11 @@ Workloads:
 		Example: "  fairway bench trace --generate agents --requests 1000 > agents.jsonl",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if requests < 1 {
-				return fmt.Errorf("--requests %d: must be at least 1", requests)
+			switch {
+			case generate == "":
+				return fmt.Errorf("--generate: is missing; name a workload: %s", anyOf(workload.Names()))
+			case requests < 1:
+				return fmt.Errorf("--requests: %d must be at least 1", requests)
 			}
 			w, err := workload.Generate(generate, requests, rand.New(rand.NewPCG(seed, 7)))
 			if err != nil {
@@ -38,11 +40,9 @@ Workloads:
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&generate, "generate", "", "`workload`: "+strings.Join(workload.Names(), ", "))
+	f.StringVar(&generate, "generate", "", "the workload")
+	known(f, "generate", workload.Names())
 	f.IntVar(&requests, "requests", 1000, "number of requests")
 	f.Uint64Var(&seed, "seed", 1, "seed of the random source")
-	if err := cmd.MarkFlagRequired("generate"); err != nil {
-		panic(err) // the flag is defined above
-	}
 	return cmd
 }

@@ -17,14 +17,10 @@ import (
 )
 
 func newConfigCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "config",
-		Short: "Check, explain and convert configuration files",
-		Args:  noArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newConfigValidateCommand(), newConfigExplainCommand(), newConfigConvertCommand())
-	return cmd
+	return newGroup("config", "Check, explain and convert configuration files", `Work with configuration files: the EndpointPickerConfig that says how the picker
+chooses, and the objects that say what is served. Nothing is started, and no cluster is
+asked.`,
+		newConfigValidateCommand(), newConfigExplainCommand(), newConfigConvertCommand())
 }
 
 func newConfigValidateCommand() *cobra.Command {
@@ -34,11 +30,13 @@ func newConfigValidateCommand() *cobra.Command {
 		Short: "Explain every mistake in configuration files",
 		Long: `Check files as run and epp would read them: an EndpointPickerConfig, or AIRoute,
 AIBackend, Secret and InferencePool objects and endpoints. Each mistake is named with
-line and field; warnings do not fail the check. - reads an EndpointPickerConfig from
-standard input.`,
+line and field. - reads an EndpointPickerConfig from standard input.
+
+The exit status is 1 when a file is wrong; warnings leave it at 0.`,
 		Example: `  fairway config validate fairway.yaml
   fairway config validate epp-config.yaml endpoints.yaml`,
-		Args: files(false),
+		Args:              files(false),
+		ValidArgsFunction: completeYAML(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			bad := 0
 			for _, name := range args {

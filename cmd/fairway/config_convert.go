@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,10 +15,10 @@ import (
 	"github.com/fairway-ai/fairway/gateway/convert"
 )
 
-// exitLost is the exit code of config convert --strict when something was lost.
+// exitLost is the exit status of config convert --strict when something was lost.
 const exitLost = 3
 
-// exitError is an error with an exit code of its own.
+// exitError is an error with an exit status of its own.
 type exitError struct {
 	error
 	code int
@@ -56,7 +57,10 @@ field, and with what to do instead:
 
 All files are read together, so that objects may be in any of them and in any order; a
 List, as kubectl prints it, is as good as documents. Nothing is sent anywhere, and
-nothing in the cluster is changed.`,
+nothing in the cluster is changed.
+
+The exit status is 0 also when something was not carried over, unless --strict is given:
+then it is ` + strconv.Itoa(exitLost) + `.`,
 		Example: `  kubectl get -A -o yaml aigatewayroutes,aiservicebackends,backendsecuritypolicies,\
   backends.gateway.envoyproxy.io,backendtlspolicies | fairway config convert -o fairway.yaml
   fairway config convert -f manifests/ --passthrough --strict >converted.yaml`,
@@ -64,9 +68,9 @@ nothing in the cluster is changed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	fs := cmd.Flags()
-	fs.StringArrayVarP(&f.from, "filename", "f", []string{"-"}, "`file` to read, or a folder with .yaml, .yml and .json files, or - for standard input; may be repeated")
+	fs.StringArrayVarP(&f.from, "filename", "f", []string{"-"}, "`file` to read, or a folder of them, or - for standard input; may be repeated")
 	fs.StringVarP(&f.output, "output", "o", "-", "`file` to write, or - for standard output")
-	fs.BoolVar(&f.strict, "strict", false, fmt.Sprintf("end with exit code %d when something was not carried over", exitLost))
+	fs.BoolVar(&f.strict, "strict", false, fmt.Sprintf("end with exit status %d when something was not carried over", exitLost))
 	fs.BoolVar(&f.passthrough, "passthrough", false, "also write the objects of other kinds, as they are")
 	return cmd
 }
@@ -95,7 +99,7 @@ func (f *convertFlags) run(cmd *cobra.Command) error {
 		err = os.WriteFile(f.output, result.YAML, 0o644)
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("--output: %w", err)
 	}
 	if f.strict && result.Lost() {
 		return exitError{fmt.Errorf("%d things were not carried over", lost), exitLost}
@@ -135,11 +139,11 @@ func (f *convertFlags) read(stdin io.Reader) ([]convert.Source, error) {
 		}
 		names, err := filesIn(name)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--filename: %w", err)
 		}
 		for _, n := range names {
 			if err := file(n); err != nil {
-				return nil, err
+				return nil, fmt.Errorf("--filename: %w", err)
 			}
 		}
 	}
@@ -158,12 +162,12 @@ func filesIn(name string) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if ext := strings.ToLower(filepath.Ext(e.Name())); !e.IsDir() && slices.Contains([]string{".yaml", ".yml", ".json"}, ext) {
+		if ext := strings.ToLower(filepath.Ext(e.Name())); !e.IsDir() && ext != "" && slices.Contains(yamlFiles(), ext[1:]) {
 			names = append(names, filepath.Join(name, e.Name()))
 		}
 	}
 	if len(names) == 0 {
-		return nil, fmt.Errorf("%s: has no .yaml, .yml or .json files", name)
+		return nil, fmt.Errorf("%s: has no files that end in %s", name, anyOf(yamlFiles()))
 	}
 	return names, nil
 }

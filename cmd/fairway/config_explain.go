@@ -25,7 +25,8 @@ AIRoute, AIBackend and InferencePool objects it is a summary of the rules in the
 and of the backends. - reads an EndpointPickerConfig from standard input.`,
 		Example: `  fairway config explain epp-config.yaml
   kubectl get configmap epp -o jsonpath='{.data.config\.yaml}' | fairway config explain -`,
-		Args: files(true),
+		Args:              files(true),
+		ValidArgsFunction: completeYAML(true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return explainFile(cmd.Context(), args[0], cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), o)
 		},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,14 +19,11 @@ import (
 )
 
 func newConformanceCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "conformance",
-		Short: "Judge other components by their protocols",
-		Args:  noArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newConformanceEPPCommand(), newConformanceGAIECommand(), newConformanceGAIEChildCommand())
-	return cmd
+	return newGroup("conformance", "Judge pickers and gateways by their protocols", `Judge an endpoint picker or a gateway, whoever made it, by the protocols of the Gateway
+API Inference Extension.
+
+The exit status is 0 when it conforms, and else 1.`,
+		newConformanceEPPCommand(), newConformanceGAIECommand(), newConformanceGAIEChildCommand())
 }
 
 // conformanceOptions are the flags of fairway conformance epp.
@@ -48,7 +46,7 @@ answers: picks, bodies sent back, subsets, errors, health. The picker must be ru
 and have ready endpoints; the endpoints themselves are not called. Requests are
 short-lived but real: do not point it at a picker that serves others.
 
-The exit code is 1 when a MUST failed.`,
+The exit status is 0 when every MUST passed, and else 1.`,
 		Example: `  fairway conformance epp --target 127.0.0.1:9002 --health-target 127.0.0.1:9003 --model llama-3
   fairway conformance epp --target picker:9002 --endpoints 10.0.0.7:8000,10.0.0.8:8000 --report report.yaml
   fairway conformance epp --target 127.0.0.1:9002 --plaintext --run '^subset/'
@@ -57,17 +55,18 @@ The exit code is 1 when a MUST failed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.judge(cmd.Context(), cmd.OutOrStdout()) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Target, "target", "", "host:port of the picker's ext_proc server")
-	f.StringVar(&o.HealthTarget, "health-target", "", "host:port of its gRPC health, without TLS (default: the target)")
+	f.StringVar(&o.Target, "target", "", "`address` of the picker's ext_proc server, host:port")
+	f.StringVar(&o.HealthTarget, "health-target", "", "`address` of its gRPC health checks, host:port, without TLS (default --target)")
 	f.BoolVar(&o.plaintext, "plaintext", false, "connect without TLS")
-	f.StringVar(&o.ca, "ca", "", "PEM file of certificates to verify the picker's by (default: any is accepted)")
-	f.StringVar(&o.serverName, "server-name", "", "with --ca, the name that the picker's certificate must have (default: the target's host)")
-	f.StringVar(&o.Model, "model", conformance.DefaultModel, "model that requests name")
-	f.StringSliceVar(&o.Endpoints, "endpoints", nil, "ip:port of the picker's ready endpoints (default: learnt from its picks)")
+	f.StringVar(&o.ca, "ca", "", "PEM `file` of certificates to verify the picker's by (default any is accepted)")
+	f.StringVar(&o.serverName, "server-name", "", "with --ca, the `name` that the picker's certificate must have (default the host of --target)")
+	f.StringVar(&o.Model, "model", conformance.DefaultModel, "`name` of the model that requests ask for")
+	f.StringSliceVar(&o.Endpoints, "endpoints", nil, "`addresses` of the picker's ready endpoints, ip:port (default learnt from its picks)")
 	f.DurationVar(&o.Timeout, "timeout", conformance.DefaultTimeout, "how long an answer may take")
-	f.StringVar(&o.run, "run", "", "run only the cases whose name matches this regular expression")
+	f.StringVar(&o.run, "run", "", "run only the cases whose name matches this regular expression, the `pattern`")
+	offered(f, "run", caseNames())
 	f.BoolVar(&o.json, "json", false, "print the report as JSON")
-	f.StringVar(&o.report, "report", "", "also write the report to this file, .json, .yaml or .yml")
+	f.StringVar(&o.report, "report", "", "also write the report to this `file`, as its name ends: "+anyOf(yamlFiles()))
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "show every case's clause")
 	f.BoolVar(&o.list, "list", false, "list the cases and stop")
 	return cmd
@@ -128,17 +127,13 @@ func (o *conformanceOptions) complete() error {
 		return nil
 	}
 	if o.Target == "" {
-		return errors.New("--target: is missing, want the host:port of the picker's ext_proc server")
+		return errors.New("--target: is missing; name the host:port of the picker's ext_proc server")
 	}
 	if o.Timeout <= 0 {
-		return errors.New("--timeout: must be more than 0")
+		return fmt.Errorf("--timeout: %v must be longer than 0", o.Timeout)
 	}
-	switch filepath.Ext(o.report) {
-	case ".json", ".yaml", ".yml":
-	default:
-		if o.report != "" {
-			return fmt.Errorf("--report: %q ends neither in .json nor in .yaml or .yml", o.report)
-		}
+	if o.report != "" && !slices.Contains(yamlFiles(), strings.TrimPrefix(filepath.Ext(o.report), ".")) {
+		return fmt.Errorf("--report: %q must end in %s", o.report, anyOf(yamlFiles()))
 	}
 	if o.plaintext {
 		if o.ca != "" || o.serverName != "" {
@@ -164,6 +159,15 @@ func (o *conformanceOptions) complete() error {
 	}
 	o.TLS = &tls.Config{RootCAs: roots, ServerName: o.serverName, MinVersion: tls.VersionTLS12}
 	return nil
+}
+
+// caseNames are the names that --run is matched with.
+func caseNames() []string {
+	var names []string
+	for _, c := range conformance.Cases() {
+		names = append(names, c.ID)
+	}
+	return names
 }
 
 // selected are the cases that --run matches.

@@ -103,7 +103,7 @@ func TestConformanceFlags(t *testing.T) {
 		"--target: is missing":            "",
 		"--run: error parsing":            "--target x:1 --run (",
 		"--run: no case":                  "--target x:1 --run nothing",
-		"--timeout: must":                 "--target x:1 --timeout 0s",
+		"--timeout: 0s must":              "--target x:1 --timeout 0s",
 		"--report: \"r.txt\"":             "--target x:1 --report r.txt",
 		"--plaintext: has no certificate": "--target x:1 --plaintext --ca x",
 		"--server-name: is only":          "--target x:1 --server-name x",

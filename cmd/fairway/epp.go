@@ -84,7 +84,9 @@ func runEPP(ctx context.Context, f *eppFlags, log *slog.Logger) (err error) {
 	var pools *file.Config
 	var apiServer *rest.Config
 	if config.endpoints != "" {
-		pools, err = objectivesLoader().Load(ctx, config.endpoints)
+		if pools, err = objectivesLoader().Load(ctx, config.endpoints); err != nil {
+			err = fmt.Errorf("%s: %w", config.endpointsFrom, err)
+		}
 	} else {
 		apiServer, err = restConfig(f.cluster.kubeconfig)
 	}

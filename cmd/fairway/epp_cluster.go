@@ -26,18 +26,26 @@ import (
 func restConfig(kubeconfig string) (*rest.Config, error) {
 	var config *rest.Config
 	var err error
+	from := "the pod's own credentials"
 	if kubeconfig == "" && os.Getenv(clientcmd.RecommendedConfigPathEnvVar) == "" {
 		config, err = rest.InClusterConfig()
 		if errors.Is(err, rest.ErrNotInCluster) {
-			return nil, errors.New("there is no cluster: this is no pod of one, and neither --kubeconfig nor KUBECONFIG names a file")
+			return nil, errors.New("there is no cluster: this is no pod of one, and neither --kubeconfig nor $KUBECONFIG names a file; name it with --kubeconfig")
 		}
 	} else {
+		from = "$KUBECONFIG"
+		if kubeconfig != "" {
+			from = "--kubeconfig"
+		}
 		rules := clientcmd.NewDefaultClientConfigLoadingRules()
 		rules.ExplicitPath = kubeconfig
 		config, err = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	}
+	if clientcmd.IsEmptyConfig(err) { // as client-go says of a file that does not exist
+		return nil, fmt.Errorf("%s: names no kubeconfig with a current context", from)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("the cluster's configuration: %w", err)
+		return nil, fmt.Errorf("%s: %w", from, err)
 	}
 	config.UserAgent = "fairway/" + version
 	// Two watches and, now and then, a lease: no need to be slowed down.

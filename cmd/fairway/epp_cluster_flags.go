@@ -43,15 +43,16 @@ func ownNamespace() string {
 }
 
 func (c *clusterFlags) register(fs *pflag.FlagSet) {
-	fs.StringVar(&c.poolName, "pool-name", "", "name of the InferencePool; of a file's only pool, where the endpoints come from a file")
-	fs.StringVar(&c.poolNamespace, "pool-namespace", ownNamespace(), "namespace of the pool; the default is NAMESPACE or POD_NAMESPACE in the environment, then the pod's own")
-	fs.StringVar(&c.poolGroup, "pool-group", kube.Group, "API group of InferencePool: "+kube.Group+" or "+kube.LegacyGroup)
-	fs.StringVar(&c.selector, "endpoint-selector", "", "labels of the pods to pick, as in app=llama; instead of an InferencePool")
+	fs.StringVar(&c.poolName, "pool-name", "", "`name` of the InferencePool; of a file's only pool, where the endpoints come from a file")
+	fs.StringVar(&c.poolNamespace, "pool-namespace", ownNamespace(), "`namespace` of the pool: $NAMESPACE or $POD_NAMESPACE, then the pod's own")
+	fs.StringVar(&c.poolGroup, "pool-group", kube.Group, "API group of InferencePool")
+	known(fs, "pool-group", kube.Groups())
+	fs.StringVar(&c.selector, "endpoint-selector", "", "`labels` of the pods to pick, as in app=llama; instead of an InferencePool")
 	fs.IntSliceVar(&c.targetPorts, "endpoint-target-ports", nil, "ports of the pods of --endpoint-selector, 1 to 8 of them")
 	fs.BoolVar(&c.allPools, "all-pools", false, "serve every InferencePool of the cluster, or with --service-name those that name it")
-	fs.StringSliceVar(&c.pools, "pools", nil, "serve these InferencePools, as namespace/name")
-	fs.StringVar(&c.service, "service-name", "", "Service by which pools' endpointPickerRef names this picker; the ports they name are served, too")
-	fs.StringVar(&c.kubeconfig, "kubeconfig", "", "`file` with the cluster's address and credentials (default: KUBECONFIG, then the pod's own)")
+	fs.StringSliceVar(&c.pools, "pools", nil, "serve the InferencePools of these `names`, as namespace/name")
+	fs.StringVar(&c.service, "service-name", "", "`name` of the Service by which pools' endpointPickerRef names this picker; the ports they name are served, too")
+	fs.StringVar(&c.kubeconfig, "kubeconfig", "", kubeconfigUsage)
 	fs.BoolVar(&c.leaderElection, "ha-enable-leader-election", false, "of several replicas, let one be ready")
 }
 
@@ -79,6 +80,10 @@ func (c *clusterFlags) validate(file bool) []error {
 	}
 	if len(sources) > 1 {
 		bad("%s: each says where the endpoints are; use only one", strings.Join(sources, ", "))
+	}
+	if c.poolGroup != "" && !slices.Contains(kube.Groups(), c.poolGroup) {
+		bad("--pool-group: %.60q must be %s", c.poolGroup, anyOf(kube.Groups()))
+		return errs
 	}
 	if len(c.targetPorts) > 0 && c.selector == "" {
 		bad("--endpoint-target-ports: are those of --endpoint-selector, which is missing; an InferencePool has its own")

@@ -25,6 +25,8 @@ type eppConfig struct {
 	// means a cluster.
 	endpoints string
 	watch     bool
+	// endpointsFrom is what names that file: a flag, or the configuration.
+	endpointsFrom string
 	// scrape is false when the endpoints' metrics are not to be read, as pool says.
 	scrape bool
 	pool   pool.Options
@@ -58,11 +60,11 @@ func (f *eppFlags) loadConfig() (*eppConfig, error) {
 func (f *eppFlags) findEndpoints(c *eppConfig) error {
 	switch d := c.read.Discovery; {
 	case f.endpointsFile != "":
-		c.endpoints, c.watch = f.endpointsFile, true
+		c.endpoints, c.endpointsFrom, c.watch = f.endpointsFile, "--endpoints-file", true
 	case f.file != "":
-		c.endpoints, c.watch = f.file, true
+		c.endpoints, c.endpointsFrom, c.watch = f.file, "--file", true
 	case d != nil:
-		c.endpoints, c.watch = d.Path, d.WatchFile
+		c.endpoints, c.endpointsFrom, c.watch = d.Path, c.from, d.WatchFile
 		if errs := f.cluster.validate(true); len(errs) > 0 {
 			return fmt.Errorf("%s: names a file of endpoints: %w", c.from, errors.Join(errs...))
 		}
@@ -96,7 +98,9 @@ func (f *eppFlags) readPolicy() (*eppConfig, error) {
 // parsePolicy is readPolicy of a configuration that was read already.
 func (f *eppFlags) parsePolicy(data []byte, from string) (*eppConfig, error) {
 	read, warnings, err := f.options().Load(data)
-	if err != nil {
+	if err != nil && from == "" { // then it is of the flags, which it names
+		return nil, err
+	} else if err != nil {
 		return nil, fmt.Errorf("%s: %w", from, err)
 	}
 	c := &eppConfig{

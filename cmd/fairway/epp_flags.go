@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,6 +46,18 @@ type eppFlags struct {
 	log                               logFlags
 }
 
+// What flags that several commands have say in help.
+const (
+	drainUsage      = "longest wait for requests under way at the end"
+	envoyUsage      = "`path` of the Envoy binary (default bin/envoy, then the one in $PATH)"
+	explainUsage    = "answer the request header x-fairway-explain: 1 with the response header x-fairway-explanation"
+	holdUsage       = "longest time a request is held for a busy endpoint (default policy only)"
+	kubeconfigUsage = "`file` with the cluster's address and credentials (default $KUBECONFIG, then the pod's own)"
+	logLevelUsage   = "least level of log lines"
+	maxBodyUsage    = "longest request body, in bytes; longer ones are answered 413"
+	pickerUsage     = "EndpointPickerConfig `file`; without one, the default policy picks"
+)
+
 // experimentalFlag allows plugins that may still change.
 const (
 	experimentalFlag  = "allow-experimental-plugins"
@@ -55,31 +68,31 @@ func (f *eppFlags) register(fs *pflag.FlagSet) {
 	fs.IntVar(&f.grpcPort, "grpc-port", 9002, "port that Envoy calls (ext_proc); 0 for none")
 	fs.IntVar(&f.healthPort, "grpc-health-port", 9003, "port of gRPC health checks; 0 for none")
 	fs.IntVar(&f.metricsPort, "metrics-port", 9090, "port of /metrics, /healthz, /readyz and the decisions; 0 for none")
-	fs.StringVar(&f.grpcUDS, "grpc-uds", "", "path of a unix socket that Envoy may call, too, without TLS")
+	fs.StringVar(&f.grpcUDS, "grpc-uds", "", "`path` of a unix socket that Envoy may call, too, without TLS")
 	f.cluster.register(fs)
-	fs.StringVar(&f.configFile, "config-file", "", "EndpointPickerConfig file; without one, the default policy picks")
-	fs.StringVar(&f.configText, "config-text", "", "EndpointPickerConfig, instead of a file")
-	fs.StringVar(&f.endpointsFile, "endpoints-file", "", "file that lists the endpoints; it is watched")
-	fs.StringVarP(&f.file, "file", "f", "", "file with InferencePool objects and endpoints (fairway.yaml); it is watched")
+	fs.StringVar(&f.configFile, "config-file", "", pickerUsage)
+	fs.StringVar(&f.configText, "config-text", "", "EndpointPickerConfig as `YAML`, instead of --config-file")
+	fs.StringVar(&f.endpointsFile, "endpoints-file", "", "`file` that lists the endpoints; its changes are followed")
+	fs.StringVarP(&f.file, "file", "f", "", "`file` with InferencePool objects and endpoints; its changes are followed")
 	fs.BoolVar(&f.secure, "secure-serving", true, "serve Envoy with TLS, with a certificate made at the start unless --cert-path names one")
-	fs.StringVar(&f.certPath, "cert-path", "", "directory of tls.crt and tls.key")
+	fs.StringVar(&f.certPath, "cert-path", "", "`directory` of tls.crt and tls.key, to serve Envoy with")
 	fs.BoolVar(&f.certReload, "enable-cert-reload", false, "read --cert-path again when its files change")
 	fs.BoolVar(&f.healthChecking, "health-checking", false, "answer gRPC health checks on --grpc-port, too")
 	fs.BoolVar(&f.metricsAuth, "metrics-endpoint-auth", false, "ask the cluster (TokenReview, SubjectAccessReview) who may read --metrics-port, but for /healthz and /readyz")
 	fs.BoolVar(&f.pprof, "enable-pprof", false, "serve /debug/pprof on --metrics-port")
-	fs.BoolVar(&f.tracing, "tracing", false, "send OpenTelemetry spans where OTEL_EXPORTER_OTLP_ENDPOINT says")
+	fs.BoolVar(&f.tracing, "tracing", false, "send OpenTelemetry spans where $OTEL_EXPORTER_OTLP_ENDPOINT says")
 	fs.BoolVar(&f.legacyMetrics, "enable-legacy-metrics", false, "also export metrics under the names that they had before llm-d 0.10 and in the Gateway API Inference Extension")
 	fs.DurationVar(&f.refreshInterval, "refresh-metrics-interval", 100*time.Millisecond, "time between two readings of a busy endpoint's metrics; less than 50ms counts as that; idle ones are read less often")
 	fs.DurationVar(&f.staleness, "metrics-staleness-threshold", 2*time.Second, "age at which an endpoint's metrics no longer count")
-	fs.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second, "longest wait for requests under way at the end")
-	fs.DurationVar(&f.maxHold, "max-hold", epp.DefaultMaxHold, "longest time a request is held for a busy endpoint (default policy only); must not exceed the gateway's max_message_timeout")
+	fs.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second, drainUsage)
+	fs.DurationVar(&f.maxHold, "max-hold", epp.DefaultMaxHold, holdUsage+"; must not exceed the gateway's max_message_timeout")
 	fs.IntVar(&f.maxDestinations, "max-destinations", 0, "how many endpoints the default policy names for a request, best first, for the gateway to try in turn, 1 to 16; without it 4 where the gateway says which endpoint served a request, and else 1")
 	fs.BoolVar(&f.emitScores, "emit-endpoint-scores", false, "tell what the picker chose by: as dynamic metadata, and as x-gateway-destination-endpoint-scores on requests")
-	fs.BoolVar(&f.explainHeader, "explain-header", false, "answer x-fairway-explain: 1 with x-fairway-explanation")
+	fs.BoolVar(&f.explainHeader, "explain-header", false, explainUsage)
 	fs.BoolVar(&f.ignoreSubset, "disable-endpoint-subset-filter", false, "ignore the subset of endpoints that the gateway allows")
 	fs.BoolVar(&f.experimental, experimentalFlag, false, experimentalUsage)
 	fs.Var(&f.maxRecv, "grpc-max-recv-msg-size", "longest gRPC message accepted, in bytes or as in 10MiB; 0 follows --max-body-bytes")
-	fs.Int64Var(&f.maxBody, "max-body-bytes", extproc.DefaultMaxBodyBytes, "longest request body accepted, in bytes; longer ones are answered 413")
+	fs.Int64Var(&f.maxBody, "max-body-bytes", extproc.DefaultMaxBodyBytes, maxBodyUsage)
 	f.more.register(fs)
 	f.replicas.register(fs, &f.cluster.poolNamespace)
 	f.kv.register(fs)
@@ -167,15 +180,28 @@ type logFlags struct {
 
 func (l *logFlags) register(fs *pflag.FlagSet) {
 	fs.IntVarP(&l.verbosity, "v", "v", 2, "verbosity; from 4 on, debug messages are logged")
-	fs.StringVar(&l.level, "zap-log-level", "", "debug, info, error, or a verbosity; overrides -v")
-	fs.StringVar(&l.encoder, "zap-encoder", "console", "format of log lines, json or console")
+	fs.StringVar(&l.level, "zap-log-level", "", "overrides -v; a verbosity, or a level")
+	known(fs, "zap-log-level", zapLevels())
+	fs.StringVar(&l.encoder, "zap-encoder", zapConsole, "format of log lines")
+	known(fs, "zap-encoder", zapEncoders())
 	fs.BoolVar(&l.devel, "zap-devel", false, "accepted for llm-d's sake")
-	fs.StringVar(&l.stacktraceLevel, "zap-stacktrace-level", "", "accepted for llm-d's sake")
-	fs.StringVar(&l.timeEnc, "zap-time-encoding", "", "accepted for llm-d's sake")
+	fs.StringVar(&l.stacktraceLevel, "zap-stacktrace-level", "", "`text` accepted for llm-d's sake")
+	fs.StringVar(&l.timeEnc, "zap-time-encoding", "", "`text` accepted for llm-d's sake")
 	for _, name := range []string{"zap-devel", "zap-stacktrace-level", "zap-time-encoding"} {
 		_ = fs.MarkHidden(name) // the flag was registered above
 	}
 }
+
+// Values of llm-d's logger.
+const (
+	zapJSON    = "json"
+	zapConsole = "console"
+	zapPanic   = "panic" // here, error
+)
+
+func zapEncoders() []string { return []string{zapJSON, zapConsole} }
+
+func zapLevels() []string { return []string{"debug", "info", "error", zapPanic} }
 
 // debugVerbosity is the verbosity at which llm-d logs debug messages.
 const debugVerbosity = 4
@@ -185,27 +211,24 @@ func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
 	if l.verbosity >= debugVerbosity {
 		o.Level = "debug"
 	}
-	switch level := strings.ToLower(l.level); level {
-	case "":
-	case "debug", "info", "error":
-		o.Level = level
-	case "panic":
+	switch level := strings.ToLower(l.level); {
+	case level == "":
+	case level == zapPanic:
 		o.Level = "error"
+	case slices.Contains(zapLevels(), level):
+		o.Level = level
 	default:
 		n, err := strconv.Atoi(level)
 		if err != nil || n <= 0 {
-			return nil, fmt.Errorf("--zap-log-level: %q must be debug, info, error, panic, or a number above 0", l.level)
+			return nil, fmt.Errorf("--zap-log-level: %q must be %s, or a number above 0", l.level, anyOf(zapLevels()))
 		}
 		if o.Level = "info"; n >= debugVerbosity {
 			o.Level = "debug"
 		}
 	}
-	switch l.encoder {
-	case "json":
-		o.JSON = true
-	case "console":
-	default:
-		return nil, fmt.Errorf("--zap-encoder: %q must be json or console", l.encoder)
+	if !slices.Contains(zapEncoders(), l.encoder) {
+		return nil, fmt.Errorf("--zap-encoder: %q must be %s", l.encoder, anyOf(zapEncoders()))
 	}
+	o.JSON = l.encoder == zapJSON
 	return logs.New(w, o)
 }

@@ -49,7 +49,7 @@ func (k *kvFlags) register(fs *pflag.FlagSet) {
 	fs.IntVar(&k.port, flagKVPort, kvevents.DefaultSocketPort, "port at which engines publish KV cache events; a data parallel rank adds itself")
 	fs.IntVar(&k.replayPort, flagKVReplay, 0, "port at which engines replay KV cache events; 0 for none")
 	fs.DurationVar(&k.budget, flagKVBudget, tokens.DefaultBudget, "longest a request waits for its token ids, by which KV cache events are matched")
-	fs.StringArrayVar(&k.tokenizers, flagTokenizers, nil, "tokenizer.json for completions, `MODEL=PATH`, or PATH for all models; can be repeated")
+	fs.StringArrayVar(&k.tokenizers, flagTokenizers, nil, "tokenizer.json for completions, `MODEL=PATH`, or PATH for all models; may be repeated")
 }
 
 // validate reports everything that is wrong.

@@ -38,11 +38,11 @@ func (r *replicaFlags) register(fs *pflag.FlagSet, namespace *string) {
 	r.namespaceFlag = namespace
 	fs.IntVar(&r.port, "replica-port", 0, "port that the other replicas of this picker call: they tell each other what they do, so that all may pick at once; 0 for none")
 	fs.StringVar(&r.id, "replica-id", host, "`name` of this replica, unique among them")
-	fs.StringVar(&r.service, "replica-service", "", "`Service` whose pods the replicas are, as name or namespace/name")
+	fs.StringVar(&r.service, "replica-service", "", "`name` of the Service whose pods the replicas are, or namespace/name")
 	fs.StringSliceVar(&r.dns, "replica-dns", nil, "`host` name that has the addresses of all replicas, or names of them as host or host:port; instead of --replica-service")
 	fs.StringVar(&r.tlsDir, "replica-tls-dir", "", "`directory` of tls.crt, tls.key and ca.crt, by which replicas know each other; read again when they change")
 	fs.StringVar(&r.name, "replica-tls-name", "", "DNS `name` that the replicas' certificates have, and no others by the same authority")
-	fs.BoolVar(&r.plaintext, "replica-insecure", false, "let replicas talk without TLS")
+	fs.BoolVar(&r.plaintext, "replica-insecure", false, "let replicas talk without TLS; for development")
 }
 
 // validate reports everything that is wrong.

@@ -30,16 +30,19 @@ func newExplainCommand() *cobra.Command {
 		Long: `Show the latest decisions of a running picker, or, given a request's ID, what
 every filter and scorer found for every endpoint and how the request went.
 
-A request's ID is in the x-request-id header of its response.`,
+A request's ID is in the x-request-id header of its response. The picker is that of
+fairway run, gateway or epp; only its latest decisions are kept.`,
 		Example: `  fairway explain
+  fairway explain -n 100
   fairway explain 7d1f1c0e-6b9e-4d0a-9f0e-2f7b4a1f6a52
   fairway explain --addr http://picker:9090 --json`,
+		ValidArgsFunction: completeRequests(&addr),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 1:
 				return fmt.Errorf("%s takes one request ID, and got %d arguments", cmd.CommandPath(), len(args))
 			case count < 1:
-				return fmt.Errorf("--count %d: must be 1 or more", count)
+				return fmt.Errorf("--count: %d must be 1 or more", count)
 			}
 			path := explain.Path + "?n=" + strconv.Itoa(count)
 			if len(args) == 1 {
@@ -52,7 +55,7 @@ A request's ID is in the x-request-id header of its response.`,
 			return showDecisions(cmd.OutOrStdout(), body, len(args) == 1, asJSON)
 		},
 	}
-	cmd.Flags().StringVar(&addr, "addr", "http://127.0.0.1:9090", "URL of the picker's metrics port")
+	cmd.Flags().StringVar(&addr, "addr", "http://127.0.0.1:9090", "`URL` of the picker's metrics port")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON as the picker answers it")
 	cmd.Flags().IntVarP(&count, "count", "n", 20, "number of decisions to list")
 	return cmd

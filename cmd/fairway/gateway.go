@@ -32,6 +32,12 @@ type gatewayFlags struct {
 	kv           kvFlags
 }
 
+// The values of --log-format.
+const (
+	logText = "text"
+	logJSON = "json"
+)
+
 func newGatewayCommand() *cobra.Command {
 	var f gatewayFlags
 	cmd := &cobra.Command{
@@ -52,7 +58,7 @@ replicas serve side by side; one of them writes status.`,
 			if err := errors.Join(append(f.kv.validate(cmd.Flags()), f.validate())...); err != nil {
 				return err
 			}
-			f.log.JSON = f.logFormat == "json"
+			f.log.JSON = f.logFormat == logJSON
 			log, err := logs.New(cmd.ErrOrStderr(), f.log)
 			if err != nil {
 				return fmt.Errorf("--log-level: %w", err)
@@ -67,12 +73,12 @@ replicas serve side by side; one of them writes status.`,
 func (f *gatewayFlags) register(fs *pflag.FlagSet) {
 	host, _ := os.Hostname() // empty is refused below
 	o := &f.o
-	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "`file` with the cluster's address and credentials (default: KUBECONFIG, then the pod's own)")
-	fs.StringVar(&o.Namespace, "namespace", os.Getenv("POD_NAMESPACE"), "`namespace` of this process; POD_NAMESPACE in the environment is the default")
+	fs.StringVar(&f.kubeconfig, "kubeconfig", "", kubeconfigUsage)
+	fs.StringVar(&o.Namespace, "namespace", os.Getenv("POD_NAMESPACE"), "`namespace` of this process (default $POD_NAMESPACE)")
 	fs.StringVar(&o.Service, "service", "fairway-gateway", "`name` of the Service by which Envoy and Envoy Gateway reach this process")
 	fs.StringVar(&o.Identity, "identity", host, "`name` of this replica, unique among them")
 	fs.StringVar(&o.ClusterDomain, "cluster-domain", "cluster.local", "the cluster's DNS `domain`")
-	fs.StringVar(&o.GatewayController, "gateway-controller-name", "gateway.envoyproxy.io/gatewayclass-controller", "controllerName of the GatewayClasses that Envoy Gateway serves")
+	fs.StringVar(&o.GatewayController, "gateway-controller-name", "gateway.envoyproxy.io/gatewayclass-controller", "controller `name` of the GatewayClasses that Envoy Gateway serves")
 	fs.IntVar(&o.GRPCPort, "grpc-port", 9002, "port that Envoy calls: ext_proc and endpoint discovery")
 	fs.IntVar(&o.ExtensionPort, "extension-port", 5005, "port that Envoy Gateway calls: the translation hook")
 	fs.IntVar(&o.HealthPort, "health-port", 9003, "port of gRPC health checks; 0 for none")
@@ -82,23 +88,25 @@ func (f *gatewayFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&o.TLS.Secret, "tls-secret", "", "`name` of a Secret in --namespace, made and rotated by this process, that certifies it to Envoy and Envoy Gateway")
 	fs.StringVar(&o.TLS.Dir, "tls-dir", "", "`directory` of tls.crt, tls.key and ca.crt, read again when they change; instead of --tls-secret")
 	fs.BoolVar(&o.TLS.Insecure, "insecure", false, "serve without TLS; for development")
-	fs.StringVar(&f.configFile, "config-file", "", "EndpointPickerConfig `file` for the pools picked for here; without one, the default policy picks")
+	fs.StringVar(&f.configFile, "config-file", "", pickerUsage)
 	fs.BoolVar(&f.experimental, experimentalFlag, false, experimentalUsage)
 	f.kv.register(fs)
 	fs.BoolVar(&o.LeaderElect, "leader-elect", true, "let one replica of several write status")
 	fs.DurationVar(&o.PickerTimeout, "picker-timeout", cluster.DefaultPickerTimeout, "longest wait for the answer of a pool's own picker")
-	fs.StringSliceVar(&o.MetadataNamespaces, "picker-metadata-namespaces", nil, "namespaces of dynamic metadata, besides envoy.lb, that pools' own pickers may set")
+	fs.StringSliceVar(&o.MetadataNamespaces, "picker-metadata-namespaces", nil, "`namespaces` of dynamic metadata, besides envoy.lb, that pools' own pickers may set")
 	fs.BoolVar(&o.Egress.Enabled, "egress", true, "serve AIRoutes and AIBackends: requests to AI providers, and fallback between them and pools")
 	fs.StringVar(&o.Egress.ProviderCA, "provider-ca-file", envoygateway.DefaultSystemCA, "`file` of certificate authorities in Envoy's container, by which providers are trusted")
 	fs.StringSliceVar(&o.Egress.IdentityNamespaces, "own-identity-namespaces", nil, "`namespaces` whose AIBackends may use the identity that this process has at a cloud (default --namespace)")
 	fs.StringSliceVar(&o.Egress.SecretNamespaces, "secret-namespaces", nil, "`namespaces` whose Secrets and ConfigMaps AIBackends may name (default all)")
-	fs.DurationVar(&o.MaxHold, "max-hold", epp.DefaultMaxHold, "longest time a request is held for a busy endpoint (default policy only)")
-	fs.DurationVar(&o.DrainTimeout, "drain-timeout", 30*time.Second, "longest wait for requests under way at the end")
-	fs.Int64Var(&o.MaxBodyBytes, "max-body-bytes", extproc.DefaultMaxBodyBytes, "longest request body, in bytes; longer ones are answered 413")
-	fs.BoolVar(&o.ExplainHeader, "explain-header", false, "answer x-fairway-explain: 1 with x-fairway-explanation")
+	fs.DurationVar(&o.MaxHold, "max-hold", epp.DefaultMaxHold, holdUsage)
+	fs.DurationVar(&o.DrainTimeout, "drain-timeout", 30*time.Second, drainUsage)
+	fs.Int64Var(&o.MaxBodyBytes, "max-body-bytes", extproc.DefaultMaxBodyBytes, maxBodyUsage)
+	fs.BoolVar(&o.ExplainHeader, "explain-header", false, explainUsage)
 	fs.BoolVar(&o.Pprof, "enable-pprof", false, "serve /debug/pprof on --metrics-port")
-	fs.StringVar(&f.logFormat, "log-format", "text", "format of log lines, text or json")
-	fs.StringVar(&f.log.Level, "log-level", "info", "debug, info, warn or error")
+	fs.StringVar(&f.logFormat, "log-format", logText, "format of log lines")
+	oneOf(fs, "log-format", []string{logText, logJSON})
+	fs.StringVar(&f.log.Level, "log-level", "info", logLevelUsage)
+	known(fs, "log-level", logs.Levels())
 }
 
 // validate reports everything that is wrong with the flags.
@@ -140,9 +148,6 @@ func (f *gatewayFlags) validate() error {
 	}
 	if o.MaxBodyBytes <= 0 || o.MaxBodyBytes > 1<<30 {
 		bad("--max-body-bytes: %d must be 1 to %d", o.MaxBodyBytes, 1<<30)
-	}
-	if f.logFormat != "text" && f.logFormat != "json" {
-		bad("--log-format: %q must be text or json", f.logFormat)
 	}
 	return errors.Join(errs...)
 }

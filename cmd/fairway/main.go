@@ -58,12 +58,15 @@ func ends() []os.Signal {
 }
 
 func newRootCommand() *cobra.Command {
-	root := &cobra.Command{
-		Use:           "fairway",
-		Short:         "Route LLM traffic to the right model server",
-		SilenceUsage:  true,
-		SilenceErrors: true,
-	}
+	root := newGroup("fairway", "Route LLM traffic to the right model server", `Fairway picks the model server for every LLM request, behind Envoy, and takes requests
+to AI providers.
+
+Begin with "fairway run": it starts Envoy, the endpoint picker and simulated model
+servers on this machine.
+
+The exit status is 0 when a command did what it was asked, and 1 when it did not; the
+reason is on standard error. "config convert --strict" has one more.`)
+	root.SilenceUsage, root.SilenceErrors = true, true
 	for _, g := range []struct {
 		id, title string
 		commands  []*cobra.Command
@@ -79,5 +82,20 @@ func newRootCommand() *cobra.Command {
 	}
 	root.AddCommand(newVersionCommand())
 	root.SetFlagErrorFunc(flagError)
+	addCompletions(root)
 	return root
+}
+
+// newGroup returns a command that only has others, and shows its help on its own.
+func newGroup(use, short, long string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:                   use,
+		Short:                 short,
+		Long:                  long,
+		Args:                  noArgs,
+		DisableFlagsInUseLine: true,
+		RunE:                  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(commands...)
+	return cmd
 }

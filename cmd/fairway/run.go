@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -78,7 +79,7 @@ Ctrl-C lets the requests under way end; a second one does not.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !(o.speed > 0) {
-				return fmt.Errorf("--speed %g: must be greater than 0", o.speed)
+				return fmt.Errorf("--speed: %g must be greater than 0", o.speed)
 			}
 			o.simsAsked = cmd.Flags().Changed("sim")
 			if err := errors.Join(append(o.kv.validate(cmd.Flags()), o.validate())...); err != nil {
@@ -88,38 +89,45 @@ Ctrl-C lets the requests under way end; a second one does not.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.file, "file", "f", "", "`file` with AIRoute, AIBackend, Secret and InferencePool objects and endpoints")
+	f.StringVarP(&o.file, "file", "f", "", "`file` with AIRoute, AIBackend, Secret and InferencePool objects and endpoints; its changes are followed")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:8080", "`address` for clients; port 0 takes a free one")
 	f.StringVar(&o.admin, "admin", "127.0.0.1:9090", "`address` of metrics, health and decisions; empty for none")
-	f.StringVar(&o.envoy, "envoy", "", "`path` of the Envoy binary (default: bin/envoy, then $PATH)")
-	f.IntVar(&o.sims, "sim", 8, "number of simulated servers, without a file and without providers")
-	f.StringVar(&o.model, "model", "sim", "model of the simulated servers")
+	f.StringVar(&o.envoy, "envoy", "", envoyUsage)
+	f.IntVar(&o.sims, "sim", 8, "number of simulated servers, 1 to 256, without a file; given, they run beside the providers that the environment configures")
+	f.StringVar(&o.model, "model", "sim", "`name` of the simulated servers' model")
 	f.Float64Var(&o.speed, "speed", 1, "run the simulated servers this many times as fast")
-	f.StringVar(&o.failureMode, "failure-mode", string(inferencev1.EndpointPickerFailOpen), "FailOpen or FailClose, for the simulated servers")
-	f.BoolVar(&o.explainHeader, "explain-header", false, "answer the request header x-fairway-explain: 1 with a response header")
+	f.StringVar(&o.failureMode, "failure-mode", string(inferencev1.EndpointPickerFailOpen), "what Envoy does with requests to the simulated servers while nobody picks")
+	oneOf(f, "failure-mode", []string{string(inferencev1.EndpointPickerFailOpen), string(inferencev1.EndpointPickerFailClose)})
+	f.BoolVar(&o.explainHeader, "explain-header", false, explainUsage)
 	f.BoolVar(&o.accessLog, "access-log", false, "print a JSON line per request")
-	f.IntVar(&o.concurrency, "concurrency", 0, "Envoy's worker threads; 0 means one per core")
-	f.Int64Var(&o.maxBody, "max-body-bytes", 16<<20, "longest request body, in `bytes`")
-	f.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, "how long requests under way may take to end")
-	f.StringVar(&o.configFile, "config-file", "", "EndpointPickerConfig `file`; without one, the default policy picks")
+	f.IntVar(&o.concurrency, "concurrency", 0, "Envoy's worker threads; 0 for one per core")
+	f.Int64Var(&o.maxBody, "max-body-bytes", extproc.DefaultMaxBodyBytes, maxBodyUsage)
+	f.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, drainUsage)
+	f.StringVar(&o.configFile, "config-file", "", pickerUsage)
 	f.BoolVar(&o.experimental, experimentalFlag, false, experimentalUsage)
 	o.kv.register(f)
 	f.BoolVar(&o.log.JSON, "json", false, "log JSON lines, and draw no table")
-	f.StringVar(&o.log.Level, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&o.log.Level, "log-level", "info", logLevelUsage)
+	known(f, "log-level", logs.Levels())
 	return cmd
 }
 
 func (o *runOptions) validate() error {
 	switch {
 	case o.file == "" && (o.sims < 1 || o.sims > 256):
-		return fmt.Errorf("--sim %d: must be 1 to 256", o.sims)
-	case o.failureMode != string(inferencev1.EndpointPickerFailOpen) && o.failureMode != string(inferencev1.EndpointPickerFailClose):
-		return fmt.Errorf("--failure-mode %q: must be FailOpen or FailClose", o.failureMode)
+		return fmt.Errorf("--sim: %d must be 1 to 256", o.sims)
+	case o.concurrency < 0:
+		return fmt.Errorf("--concurrency: %d must not be negative", o.concurrency)
+	case o.maxBody <= 0 || o.maxBody > 1<<30:
+		return fmt.Errorf("--max-body-bytes: %d must be 1 to %d", o.maxBody, 1<<30)
 	case o.drainTimeout <= 0:
-		return fmt.Errorf("--drain-timeout %v: must be positive", o.drainTimeout)
+		return fmt.Errorf("--drain-timeout: %v must be longer than 0", o.drainTimeout)
 	}
 	if _, err := netip.ParseAddrPort(o.listen); err != nil {
-		return fmt.Errorf("--listen %q: must be an IP address and a port, such as 127.0.0.1:8080", o.listen)
+		return fmt.Errorf("--listen: %.60q must be an IP address and a port, as in 127.0.0.1:8080", o.listen)
+	}
+	if _, _, err := net.SplitHostPort(o.admin); err != nil && o.admin != "" {
+		return fmt.Errorf("--admin: %.60q must be an address and a port, as in 127.0.0.1:9090, or empty for none", o.admin)
 	}
 	return nil
 }
@@ -237,11 +245,11 @@ func (o *runOptions) endpoints(ctx, around context.Context, group *errgroup.Grou
 		return config, err
 	}
 	config, err := fileLoader().Load(ctx, o.file)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = resolveAI(config)
 	}
-	if err := resolveAI(config); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, fmt.Errorf("--file: %w", err)
 	}
 	for _, w := range config.Warnings {
 		log.Warn(w)

@@ -23,14 +23,16 @@ func TestRunOptions(t *testing.T) {
 		{func(o *runOptions) { o.listen = "[::1]:8080" }, ""},
 		{func(o *runOptions) { o.listen = "localhost:8080" }, "--listen"},
 		{func(o *runOptions) { o.listen = ":8080" }, "--listen"},
-		{func(o *runOptions) { o.sims = 0 }, "--sim 0"},
-		{func(o *runOptions) { o.sims = 257 }, "--sim 257"},
+		{func(o *runOptions) { o.sims = 0 }, "--sim: 0"},
+		{func(o *runOptions) { o.sims = 257 }, "--sim: 257"},
 		{func(o *runOptions) { o.sims, o.file = 0, "fairway.yaml" }, ""},
-		{func(o *runOptions) { o.failureMode = "failopen" }, "--failure-mode"},
-		{func(o *runOptions) { o.failureMode = "FailClose" }, ""},
+		{func(o *runOptions) { o.admin = "9090" }, "--admin"},
+		{func(o *runOptions) { o.admin = ":9090" }, ""},
+		{func(o *runOptions) { o.maxBody = 1<<30 + 1 }, "--max-body-bytes"},
+		{func(o *runOptions) { o.concurrency = -1 }, "--concurrency"},
 		{func(o *runOptions) { o.drainTimeout = 0 }, "--drain-timeout"},
 	} {
-		o := runOptions{listen: "127.0.0.1:8080", sims: 8, failureMode: "FailOpen", drainTimeout: time.Second}
+		o := runOptions{listen: "127.0.0.1:8080", sims: 8, maxBody: 1, drainTimeout: time.Second}
 		tt.change(&o)
 		if err := o.validate(); (err != nil) != (tt.want != "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%+v: %v, want %q", o, err, tt.want)
@@ -41,7 +43,7 @@ func TestRunOptions(t *testing.T) {
 func TestRunCommandValidates(t *testing.T) {
 	cmd := newRootCommand()
 	cmd.SetArgs([]string{"run", "--sim", "0"})
-	if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), "--sim 0") {
+	if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), "--sim: 0") {
 		t.Errorf("%v, want an error about --sim", err)
 	}
 }

@@ -5,12 +5,15 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/fairway-ai/fairway/sim/engine"
@@ -70,8 +73,8 @@ metricsGarbage.`,
   fairway sim --port 8004 --name d --kv-events-endpoint 'tcp://*:5557' --kv-events-replay-endpoint 'tcp://*:5657'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !(o.config.Speed > 0) {
-				return fmt.Errorf("--speed %g: must be greater than 0", o.config.Speed)
+			if err := o.validate(cmd.Flags()); err != nil {
+				return err
 			}
 			o.config.Role = server.Role(o.role)
 			if !cmd.Flags().Changed("pd-sidecar") {
@@ -83,11 +86,12 @@ metricsGarbage.`,
 	f, c := cmd.Flags(), &o.config
 	f.StringVar(&o.host, "host", "", "`address` to listen on (default all)")
 	f.IntVar(&o.port, "port", 8000, "port to listen on; 0 takes a free one")
-	f.StringVar(&c.Name, "name", "", "name of this server in its answers (default sim-PORT)")
-	f.StringVar(&c.Model, "model", server.DefaultModel, "name of the model to serve")
+	f.StringVar(&c.Name, "name", "", "`name` of this server in its answers (default sim-PORT)")
+	f.StringVar(&c.Model, "model", server.DefaultModel, "`name` of the model to serve")
 	f.Float64Var(&c.Speed, "speed", 1, "run the engine this many times as fast")
-	f.StringVar(&c.APIKey, "api-key", "", "`key` that requests must carry (default VLLM_API_KEY in the environment, where it is no argument for all to see)")
-	f.StringVar(&o.role, "role", string(server.RoleBoth), "`part` of a request's work: prefill, decode, encode or both")
+	f.StringVar(&c.APIKey, "api-key", "", "`key` that requests must carry (default $VLLM_API_KEY, where it is no argument for all to see)")
+	f.StringVar(&o.role, "role", string(server.RoleBoth), "part of a request's work that the server does")
+	oneOf(f, "role", texts(server.Roles()))
 	f.BoolVar(&c.Sidecar, "pd-sidecar", false, "do what llm-d's sidecar does before the server (default with --role decode)")
 	f.DurationVar(&c.Engine.TransferPerToken, "kv-transfer-time", engine.DefaultTransferPerToken, "duration of fetching a token's KV cache from another server, or from the CPU's")
 	f.DurationVar(&c.HoldTimeout, "kv-hold-timeout", server.DefaultHoldTimeout, "time that a prompt computed for another server waits to be fetched")
@@ -99,34 +103,57 @@ metricsGarbage.`,
 
 	f.IntVar(&c.Engine.Blocks, "kv-blocks", engine.DefaultBlocks, "KV cache in blocks")
 	f.IntVar(&c.Engine.BlockTokens, "block-size", engine.DefaultBlockTokens, "tokens of a KV block")
-	f.IntVar(&c.Engine.CPUBlocks, "kv-cpu-blocks", 0, "KV cache in the CPU's memory, in blocks, to which blocks are copied; 0 is none")
+	f.IntVar(&c.Engine.CPUBlocks, "kv-cpu-blocks", 0, "KV cache in the CPU's memory, in blocks, to which blocks are copied; 0 for none")
 	f.IntVar(&c.Engine.MaxSeqs, "max-num-seqs", engine.DefaultMaxSeqs, "sequences that run at once")
-	f.IntVar(&c.Engine.ChunkTokens, "max-num-batched-tokens", engine.DefaultChunkTokens, "tokens of a step; at least max-num-seqs")
+	f.IntVar(&c.Engine.ChunkTokens, "max-num-batched-tokens", engine.DefaultChunkTokens, "tokens of a step; at least --max-num-seqs")
 	f.Float64Var(&c.Engine.PrefillRate, "prefill-rate", engine.DefaultPrefillRate, "prompt tokens computed per second")
 	f.DurationVar(&c.Engine.StepBase, "step-base", engine.DefaultStepBase, "fixed duration of a step")
 	f.DurationVar(&c.Engine.StepPerSeq, "step-per-seq", engine.DefaultStepPerSeq, "duration added per decoding sequence")
 	f.DurationVar(&c.Engine.StepPerContextToken, "step-per-context-token", engine.DefaultStepPerContextToken, "duration added per context token of decoding sequences")
 
-	f.StringVar(&c.KVEvents.Endpoint, "kv-events-endpoint", "", "publish KV cache events at this `address`, tcp://HOST:PORT (default not at all)")
-	f.StringVar(&c.KVEvents.ReplayEndpoint, "kv-events-replay-endpoint", "", "replay KV cache events at this `address`, tcp://HOST:PORT (default not at all)")
-	f.StringVar(&c.KVEvents.Topic, "kv-events-topic", "", "`topic` of KV cache events (default kv@HOST:PORT@MODEL, with POD_IP of the environment or 127.0.0.1 for a --host that is empty)")
-	f.StringVar(&c.KVEvents.Format, "kv-events-format", server.KVArray, "`encoding` of KV cache events: array or map, as vLLM has them, or sglang")
-	f.StringSliceVar(&c.KVEvents.Groups, "kv-events-groups", nil, "`kinds` of a hybrid model's groups of layers, such as full_attention,sliding_window (default: events do not tell)")
-	f.IntVar(&c.KVEvents.BufferSteps, "kv-events-buffer", 0, "messages of KV cache events that can be replayed (default 10000)")
+	f.StringVar(&c.KVEvents.Endpoint, "kv-events-endpoint", "", "publish KV cache events at this `address`, tcp://HOST:PORT (default none)")
+	f.StringVar(&c.KVEvents.ReplayEndpoint, "kv-events-replay-endpoint", "", "replay KV cache events at this `address`, tcp://HOST:PORT (default none)")
+	f.StringVar(&c.KVEvents.Topic, "kv-events-topic", "", "`topic` of KV cache events (default kv@HOST:PORT@MODEL, with $POD_IP or 127.0.0.1 for a --host that is empty)")
+	f.StringVar(&c.KVEvents.Format, "kv-events-format", server.KVArray, "encoding of KV cache events, of which the first two are vLLM's")
+	oneOf(f, "kv-events-format", server.KVFormats())
+	f.StringSliceVar(&c.KVEvents.Groups, "kv-events-groups", nil, "`kinds` of a hybrid model's groups of layers, as in full_attention,sliding_window (default events do not tell)")
+	f.IntVar(&c.KVEvents.BufferSteps, "kv-events-buffer", server.DefaultBufferSteps, "messages of KV cache events that can be replayed")
 
 	f.StringSliceVar(&c.Adapters, "lora", nil, "`names` of LoRA adapters, each a model name in requests")
 	f.IntVar(&c.Engine.MaxLoRA, "max-loras", 1, "LoRA adapters in one step")
 	f.DurationVar(&o.loraLoadTime, "lora-load-time", 100*time.Millisecond, "duration of loading an adapter that is not in memory")
 
-	f.Float64Var(&c.Failures.ErrorRate, "error-rate", 0, "fraction of requests answered with status 500")
+	f.Float64Var(&c.Failures.ErrorRate, "error-rate", 0, "fraction of requests answered with status 500, 0 to 1")
 	f.BoolVar(&c.Failures.Hang, "hang", false, "accept requests and never answer")
 	f.DurationVar(&o.startDelay, "start-delay", 0, "answer 503 for this long after the start")
-	f.IntVar(&c.Failures.DropAfter, "drop-after", 0, "close the connection after this many tokens of an answer; 0 never")
-	f.IntVar(&c.Failures.MaxWaiting, "max-waiting", 0, "answer 429 when this many requests wait; 0 never")
+	f.IntVar(&c.Failures.DropAfter, "drop-after", 0, "close the connection after this many tokens of an answer; 0 for never")
+	f.IntVar(&c.Failures.MaxWaiting, "max-waiting", 0, "answer 429 when this many requests wait; 0 for never")
 	f.DurationVar(&o.metricsDelay, "metrics-delay", 0, "delay every metrics page")
 	f.BoolVar(&c.Failures.MetricsGarbage, "metrics-garbage", false, "serve bytes that are no metrics page")
-	f.DurationVar(&c.ShutdownTimeout, "shutdown-timeout", server.DefaultShutdownTimeout, "time that running requests have to finish at shutdown")
+	f.DurationVar(&c.ShutdownTimeout, "shutdown-timeout", server.DefaultShutdownTimeout, drainUsage)
 	return cmd
+}
+
+// validate reports what is wrong with the flags by their names.
+func (o *simOptions) validate(fs *pflag.FlagSet) (err error) {
+	fs.VisitAll(func(f *pflag.Flag) {
+		if isNumber(f) && strings.HasPrefix(f.Value.String(), "-") && err == nil {
+			err = fmt.Errorf("--%s: %s must not be negative", f.Name, f.Value)
+		}
+	})
+	switch {
+	case err != nil:
+		return err
+	case !(o.config.Speed > 0):
+		return fmt.Errorf("--speed: %g must be greater than 0", o.config.Speed)
+	case o.port > math.MaxUint16:
+		return fmt.Errorf("--port: %d is not a port; use 1 to 65535, or 0 for a free one", o.port)
+	case o.ranks < 1 || o.ranks > server.MaxRanks:
+		return fmt.Errorf("--data-parallel-size: %d must be 1 to %d", o.ranks, server.MaxRanks)
+	case !(o.config.Failures.ErrorRate <= 1):
+		return fmt.Errorf("--error-rate: %g must be 0 to 1", o.config.Failures.ErrorRate)
+	}
+	return nil
 }
 
 func (o *simOptions) run(ctx context.Context, errOut io.Writer) error {
@@ -136,9 +163,6 @@ func (o *simOptions) run(ctx context.Context, errOut io.Writer) error {
 	}
 	c.Engine.LoRALoad = o.loraLoadTime
 	c.Failures.StartDelay, c.Failures.MetricsDelay = server.Duration(o.startDelay), server.Duration(o.metricsDelay)
-	if o.ranks < 0 || o.ranks > server.MaxRanks {
-		return fmt.Errorf("--data-parallel-size %d: must be 1 to %d", o.ranks, server.MaxRanks)
-	}
 	var listeners []net.Listener
 	var ranks []*server.Server
 	served := false
@@ -154,7 +178,7 @@ func (o *simOptions) run(ctx context.Context, errOut io.Writer) error {
 		}
 	}()
 	port := o.port
-	for rank := range max(1, o.ranks) {
+	for rank := range o.ranks {
 		var lc net.ListenConfig
 		l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(o.host, strconv.Itoa(port)))
 		if err != nil {

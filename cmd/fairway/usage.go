@@ -21,7 +21,11 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	}
 	if cmd.HasSubCommands() {
 		cmd.SuggestionsMinimumDistance = suggestWithin
-		return fmt.Errorf("unknown command %.60q for %q%s", args[0], cmd.CommandPath(), didYouMean("", cmd.SuggestionsFor(args[0])))
+		meant := didYouMean("", cmd.SuggestionsFor(args[0]))
+		if meant == "" {
+			meant = "; " + cmd.CommandPath() + " --help lists them"
+		}
+		return fmt.Errorf("unknown command %.60q for %q%s", args[0], cmd.CommandPath(), meant)
 	}
 	text := fmt.Sprintf("%s takes no arguments, and got %.60q", cmd.CommandPath(), args[0])
 	if cmd.Flags().ShorthandLookup("f") != nil {
@@ -42,11 +46,23 @@ func files(one bool) cobra.PositionalArgs {
 	}
 }
 
-// flagError says of a flag that does not exist which one was probably meant.
+// flagError says of a flag that does not exist which one was probably meant, and of one
+// that does what its value must be.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
-	if !errors.As(err, &unknown) || unknown.GetSpecifiedShortnames() != "" {
+	var missing *pflag.ValueRequiredError
+	var invalid *pflag.InvalidValueError
+	switch {
+	case errors.As(err, &invalid):
+		return badValue(invalid)
+	case errors.As(err, &missing):
+		f := missing.GetFlag()
+		word, _ := pflag.UnquoteUsage(f)
+		return fmt.Errorf("--%s: the value is missing, as in --%s %s", f.Name, f.Name, strings.ToUpper(word))
+	case !errors.As(err, &unknown):
 		return err
+	case unknown.GetSpecifiedShortnames() != "":
+		return fmt.Errorf("%w; %s --help lists the flags", err, cmd.CommandPath())
 	}
 	// As cobra does for commands.
 	flags := &cobra.Command{SuggestionsMinimumDistance: suggestWithin}
@@ -58,7 +74,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	if s := flags.SuggestionsFor(unknown.GetSpecifiedName()); len(s) > 0 {
 		return fmt.Errorf("%w%s", err, didYouMean("--", s))
 	}
-	return fmt.Errorf("%w; %s --help lists them", err, cmd.CommandPath())
+	return fmt.Errorf("%w; %s --help lists the flags", err, cmd.CommandPath())
 }
 
 func didYouMean(dashes string, names []string) string {

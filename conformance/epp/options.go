@@ -113,7 +113,7 @@ func connect(ctx context.Context, conn *grpc.ClientConn, o *Options) error {
 }
 
 func unreachable(o *Options) error {
-	spoken, other := "TLS", "without TLS (plaintext)"
+	spoken, other := "TLS", "without TLS (--plaintext)"
 	if o.TLS == nil {
 		spoken, other = "plaintext", "with TLS"
 	}

@@ -48,23 +48,24 @@ type Implementation struct {
 	Organization, Project, URL, Version, Contact string
 }
 
-// complete fills in the defaults and checks what was given.
+// complete fills in the defaults and checks what was given. Errors name the flags of
+// `fairway conformance gaie`.
 func (o *Options) complete() error {
 	if o.GatewayClass == "" {
-		return errors.New("gateway class: is empty, want the name of a GatewayClass")
+		return errors.New("--gateway-class: is empty; name the GatewayClass to judge")
 	}
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
 	}
 	if o.Timeout < 0 {
-		return errors.New("timeout: must not be negative")
+		return errors.New("--timeout: must not be negative")
 	}
 	if o.RunTest != "" && !contains(tests.ConformanceTests, o.RunTest) && !contains(ExtraTests(), o.RunTest) {
-		return fmt.Errorf("no test is called %q; there are: %s", o.RunTest, strings.Join(Names(), ", "))
+		return fmt.Errorf("--run-test: no test is called %q; there are %s", o.RunTest, strings.Join(Names(), ", "))
 	}
 	if o.Kubeconfig != "" {
 		if _, err := os.Stat(o.Kubeconfig); err != nil {
-			return fmt.Errorf("kubeconfig: %w", err)
+			return fmt.Errorf("--kubeconfig: %w; name the cluster's kubeconfig", err)
 		}
 	}
 	return nil

@@ -52,6 +52,9 @@ type Result struct {
 type Runner struct {
 	// Command starts a child that calls [Child] with its stdin.
 	Command []string
+	// Check, before any child starts, says why no test could run; nil finds out by
+	// running them. See [CheckCluster].
+	Check func(context.Context, Options) error
 	// Progress gets a line when a test begins and ends, and the log of one that
 	// failed; with Options.Debug, the whole log.
 	Progress io.Writer
@@ -65,6 +68,11 @@ func (r Runner) Run(ctx context.Context, o Options) (Result, error) {
 	r.Progress = &lockedWriter{w: r.Progress}
 	if err := o.complete(); err != nil {
 		return res, err
+	}
+	if r.Check != nil {
+		if err := r.Check(ctx, o); err != nil {
+			return res, err
+		}
 	}
 	parts := o.parts()
 	for i, p := range parts {
@@ -82,6 +90,9 @@ func (r Runner) Run(ctx context.Context, o Options) (Result, error) {
 		}
 		if ctx.Err() != nil {
 			return res, fmt.Errorf("interrupted; the suite's objects are still in the cluster: %w", ctx.Err())
+		}
+		if problem != "" && len(list) == 0 {
+			break // the next part would only say the same once more
 		}
 	}
 	return res, nil

@@ -105,9 +105,12 @@ func TestFailuresAreTold(t *testing.T) {
 		"setup": "suite: it failed outside of any test:\n    suite.go:1: the GatewayClass is not accepted",
 		"panic": "suite: it ended early (exit status 2)",
 	} {
-		res, progress, err := runScript(t, t.Context(), script, Options{})
+		res, progress, err := runScript(t, t.Context(), script, Options{Extra: true})
 		if err != nil || res.OK() || !strings.Contains(res.Err().Error(), want) {
 			t.Errorf("%s: %v, %v; want %q", script, err, res.Err(), want)
+		}
+		if script == "setup" && (strings.Contains(res.Err().Error(), "extra") || strings.Contains(progress, `"Part":"extra"`)) {
+			t.Errorf("the second part runs where the first could not: %v\n%s", res.Err(), progress)
 		}
 		if script == "fail" && !strings.Contains(progress, "bad.go:1: reason") {
 			t.Errorf("%s: the log is not shown:\n%s", script, progress)
@@ -126,10 +129,10 @@ func TestInterruptEndsTheChild(t *testing.T) {
 
 func TestOptionsAreChecked(t *testing.T) {
 	for want, o := range map[string]Options{
-		"gateway class":          {},
-		"timeout":                {GatewayClass: "x", Timeout: -1},
-		`no test is called "no"`: {GatewayClass: "x", RunTest: "no"},
-		"kubeconfig":             {GatewayClass: "x", Kubeconfig: "/does/not/exist"},
+		"--gateway-class: is empty":                     {},
+		"--timeout: must not":                           {GatewayClass: "x", Timeout: -1},
+		`--run-test: no test is called "no"; there are`: {GatewayClass: "x", RunTest: "no"},
+		"--kubeconfig: stat /does/not/exist":            {GatewayClass: "x", Kubeconfig: "/does/not/exist"},
 	} {
 		if err := o.complete(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: error %v, want %q", o, err, want)

@@ -8,8 +8,12 @@ import (
 	"time"
 )
 
-// WriteSummary prints the results as a table, and a line that sums them up.
+// WriteSummary prints the results as a table, and a line that sums them up. Where no
+// test ran, there are no results, and it prints nothing.
 func (r *Result) WriteSummary(w io.Writer) error {
+	if len(r.Suite)+len(r.Extra) == 0 {
+		return nil
+	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "test\tresult\ttime")
 	rows := func(list []Test, suffix string) (passed int) {
@@ -29,7 +33,7 @@ func (r *Result) WriteSummary(w io.Writer) error {
 		return fmt.Errorf("summary: %w", err)
 	}
 	var lines []string
-	if len(r.Suite) > 0 || len(r.Extra) == 0 {
+	if len(r.Suite) > 0 {
 		lines = append(lines, fmt.Sprintf("%d of %d tests of the suite passed", suite, len(r.Suite)))
 	}
 	if len(r.Extra) > 0 {

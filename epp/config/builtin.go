@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -39,11 +41,14 @@ func defaultMetricsSource() MetricsSource {
 	return MetricsSource{Scheme: "http", Path: "/metrics", InsecureSkipVerify: true}
 }
 
+// Schemes are the schemes by which metrics can be read.
+func Schemes() []string { return []string{"http", "https"} }
+
 // Validate reports the first parameter that makes no sense.
 func (s MetricsSource) Validate() error {
 	switch {
-	case s.Scheme != "http" && s.Scheme != "https":
-		return fmt.Errorf("scheme is %.60q: must be http or https", s.Scheme)
+	case !slices.Contains(Schemes(), s.Scheme):
+		return fmt.Errorf("scheme is %.60q: must be %s", s.Scheme, strings.Join(Schemes(), " or "))
 	case s.Path == "" || s.Path[0] != '/':
 		return fmt.Errorf("path is %.60q: must begin with /", s.Path)
 	case s.Port < 0 || s.Port > 65535:

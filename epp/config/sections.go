@@ -15,9 +15,14 @@ import (
 
 const gateFlowControl = "flowControl"
 
+// FeatureGates are the names of the feature gates.
+func FeatureGates() []string {
+	return []string{gateFlowControl, "haPopulateNonLeaderDatastore", "dataLayer", "prepareDataPlugins", "enableLegacyMetrics"}
+}
+
 // featureGates checks the gates; the only one that changes anything is flowControl.
 func (l *loader) featureGates() {
-	known := []string{gateFlowControl, "haPopulateNonLeaderDatastore", "dataLayer", "prepareDataPlugins", "enableLegacyMetrics"}
+	known := FeatureGates()
 	list := child(l.root, "featureGates")
 next:
 	for i, gate := range slices.Concat(l.spec.FeatureGates, l.options.Gates) {

@@ -17,6 +17,9 @@ type Options struct {
 	Level string
 }
 
+// Levels are the names of the levels, the most talkative first.
+func Levels() []string { return []string{"debug", "info", "warn", "error"} }
+
 // New returns a logger that writes to w.
 func New(w io.Writer, o Options) (*slog.Logger, error) {
 	var level slog.Level
@@ -30,7 +33,7 @@ func New(w io.Writer, o Options) (*slog.Logger, error) {
 	case "error":
 		level = slog.LevelError
 	default:
-		return nil, fmt.Errorf("log level %q: must be debug, info, warn or error", o.Level)
+		return nil, fmt.Errorf("%.60q must be one of %s", o.Level, strings.Join(Levels(), ", "))
 	}
 	h := &slog.HandlerOptions{Level: level}
 	if o.JSON {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -17,6 +18,9 @@ const (
 	// LegacyGroup is where InferencePool was before, as v1alpha2.
 	LegacyGroup = "inference.networking.x-k8s.io"
 )
+
+// Groups are the API groups that InferencePools can be read of.
+func Groups() []string { return []string{Group, LegacyGroup} }
 
 // MaxPorts is how many target ports a pool may have.
 const MaxPorts = 8
@@ -48,8 +52,8 @@ type SelectorPool struct {
 
 // Validate reports what makes no sense.
 func (s *Scope) Validate() error {
-	if s.Group != "" && s.Group != Group && s.Group != LegacyGroup {
-		return fmt.Errorf("API group %q: has no InferencePool known here; use %s or %s", s.Group, Group, LegacyGroup)
+	if s.Group != "" && !slices.Contains(Groups(), s.Group) {
+		return fmt.Errorf("API group %q: has no InferencePool known here; use %s", s.Group, strings.Join(Groups(), " or "))
 	}
 	for _, p := range s.Pools {
 		if p.Name == "" || p.Namespace == "" {

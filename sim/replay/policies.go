@@ -40,10 +40,22 @@ func Policies() []Policy {
 	}
 }
 
-// Find returns the named policies, all of them for "all" or "".
+// All is what Find calls all policies.
+const All = "all"
+
+// Names are what Find can be asked for, All and the policies' names.
+func Names() []string {
+	names := []string{All}
+	for _, p := range Policies() {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// Find returns the named policies, all of them for All or "".
 func Find(names string) ([]Policy, error) {
 	all := Policies()
-	if names == "" || names == "all" {
+	if names == "" || names == All {
 		return all, nil
 	}
 	var out []Policy
@@ -55,11 +67,7 @@ next:
 				continue next
 			}
 		}
-		known := make([]string, len(all))
-		for i, p := range all {
-			known[i] = p.Name
-		}
-		return nil, fmt.Errorf("policy %q: must be one of %s", name, strings.Join(known, ", "))
+		return nil, fmt.Errorf("policy %q: must be one of %s", name, strings.Join(Names(), ", "))
 	}
 	return out, nil
 }

@@ -22,6 +22,9 @@ const (
 	Approximate IndexMode = "approximate"
 )
 
+// IndexModes are all of them.
+func IndexModes() []IndexMode { return []IndexMode{Exact, Approximate} }
+
 // Config describes one replay.
 type Config struct {
 	// Engine is the model server; Blocks is its cache in blocks of the workload.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,7 +30,7 @@ type KVEvents struct {
 	// full_attention and sliding_window: each reports its blocks. None means that
 	// events do not tell of groups.
 	Groups []string
-	// BufferSteps is how many messages can be replayed; 0 means 10,000.
+	// BufferSteps is how many messages can be replayed; 0 means DefaultBufferSteps.
 	BufferSteps int
 }
 
@@ -40,9 +41,14 @@ const (
 	KVSGLang = "sglang"
 )
 
+// KVFormats are the formats of KVEvents.
+func KVFormats() []string { return []string{KVArray, KVMap, KVSGLang} }
+
+// DefaultBufferSteps is KVEvents.BufferSteps when it is 0.
+const DefaultBufferSteps = 10_000
+
 const (
-	defaultBufferSteps = 10_000
-	maxGroups          = 16
+	maxGroups = 16
 	// maxBufferBytes bounds what can be replayed, maxUnsent what one subscriber has
 	// not taken: beyond, it loses messages, as a PUB socket's do.
 	maxBufferBytes = 256 << 20
@@ -59,14 +65,11 @@ func (k KVEvents) validate() error {
 		}
 		return nil
 	}
-	switch k.Format {
-	case "", KVArray, KVMap:
-	case KVSGLang:
-		if len(k.Groups) > 0 {
-			return fmt.Errorf("KV events: groups: SGLang's events do not tell of them")
-		}
-	default:
-		return fmt.Errorf("KV events: format %.60q: must be %s, %s or %s", k.Format, KVArray, KVMap, KVSGLang)
+	switch {
+	case k.Format != "" && !slices.Contains(KVFormats(), k.Format):
+		return fmt.Errorf("KV events: format %.60q: must be one of %v", k.Format, KVFormats())
+	case k.Format == KVSGLang && len(k.Groups) > 0:
+		return fmt.Errorf("KV events: groups: SGLang's events do not tell of them")
 	}
 	if len(k.Groups) > maxGroups {
 		return fmt.Errorf("KV events: %d groups: at most %d are supported", len(k.Groups), maxGroups)
@@ -148,7 +151,7 @@ type subscription struct {
 func newPublisher(k KVEvents, rank int, clock Clock) (*publisher, error) {
 	p := &publisher{topic: []byte(k.Topic), steps: k.BufferSteps, clock: clock, subs: make(map[*subscription]struct{}), conns: make(map[net.Conn]struct{})}
 	if p.steps == 0 {
-		p.steps = defaultBufferSteps
+		p.steps = DefaultBufferSteps
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	address, bind, err := tcpAddress(k.Endpoint, rank)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -30,12 +31,14 @@ const (
 // DefaultHoldTimeout is how long a computed prompt waits to be fetched.
 const DefaultHoldTimeout = 8 * time.Minute
 
+// Roles are all roles.
+func Roles() []Role { return []Role{RolePrefill, RoleDecode, RoleEncode, RoleBoth} }
+
 func (r Role) validate() error {
-	switch r {
-	case RoleBoth, RolePrefill, RoleDecode, RoleEncode:
-		return nil
+	if !slices.Contains(Roles(), r) {
+		return fmt.Errorf("role %.60q: must be one of %v", string(r), Roles())
 	}
-	return fmt.Errorf("role %.60q: must be %s, %s, %s or %s", string(r), RoleBoth, RolePrefill, RoleDecode, RoleEncode)
+	return nil
 }
 
 func (r Role) holds() bool   { return r == RoleBoth || r == RolePrefill }

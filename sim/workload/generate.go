@@ -21,7 +21,7 @@ func generators() []generator {
 		{"retrieval", "questions over popular documents, a few of which are asked about most", retrieval},
 		{"unique", "no shared prefix at all", unique},
 		{"bursts", "chat with a shared system prompt, arriving in bursts", bursts},
-		{"adapters", "chat with thirty LoRA adapters of unequal popularity, and with their base model", adapters},
+		{"adapters", "chat with thirty LoRA adapters of unequal popularity, and their base model", adapters},
 	}
 }
 
