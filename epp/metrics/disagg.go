@@ -27,6 +27,9 @@ func newDisaggregated(n naming) *prometheus.CounterVec {
 	}, labels)
 }
 
+// staging is by whom and what a choice for several stages was.
+type staging struct{ handler, decision string }
+
 // Disaggregated counts a choice of endpoints for the stages of a request, by the
 // profile handler of that name.
 func (m *Metrics) Disaggregated(r *Request, handler string, prefill, encode bool) {
@@ -39,13 +42,17 @@ func (m *Metrics) Disaggregated(r *Request, handler string, prefill, encode bool
 	case encode:
 		decision = encodeDecode
 	}
-	model := cmp.Or(r.kind.target, "unknown")
-	for i := range m.plain {
-		p := &m.plain[i]
-		if p.naming.pluginNames {
-			p.disaggregated.WithLabelValues(model, decision, handler, disaggType).Inc()
-		} else {
-			p.disaggregated.WithLabelValues(model, decision).Inc()
+	r.staged.of(staging{handler, decision}, func(s staging) counters {
+		model := cmp.Or(r.kind.target, "unknown")
+		cs := make(counters, len(m.plain))
+		for i := range m.plain {
+			p := &m.plain[i]
+			labels := []string{model, s.decision}
+			if p.naming.pluginNames {
+				labels = append(labels, s.handler, disaggType)
+			}
+			cs[i] = p.disaggregated.WithLabelValues(labels...)
 		}
-	}
+		return cs
+	}).inc()
 }

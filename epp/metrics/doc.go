@@ -4,7 +4,8 @@
 // Extension before it (inference_objective, inference_pool, inference_extension).
 //
 // Counters of one kind of request are resolved once and kept, so that counting a
-// request allocates nothing. Values that clients choose are bounded: at most
+// request allocates nothing and takes no lock, neither of this package nor of the
+// registry: only the first request of a kind does. Values that clients choose are bounded: at most
 // [MaxLabelValues] per label and [MaxRequestKinds] combinations, the rest counts
 // as "other". What can be read off the pools is read when somebody scrapes.
 //

@@ -3,7 +3,6 @@ package metrics
 import (
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -173,11 +172,4 @@ func (c *poolCollector) collectFlow(gauge func(*prometheus.Desc, float64, ...str
 	}
 	share(c.flow.allRequests, int64(v.Requests), v.MaxRequests, pool)
 	share(c.flow.allBytes, v.Bytes, v.MaxBytes, pool)
-}
-
-// foldFairness is a fairness id as a label value.
-func (m *Metrics) foldFairness(id string) string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.fairness.fold(strings.Clone(label(id)))
 }

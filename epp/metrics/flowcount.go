@@ -65,31 +65,48 @@ const (
 	HeldOther       = "EvictedOther"
 )
 
+// stay is where a request was held and what became of it.
+type stay struct{ pool, outcome string }
+
 // Held counts a request that was held for its pool or its endpoint.
 func (m *Metrics) Held(pool string, r *Request, outcome string, d time.Duration) {
-	for _, v := range m.flow.held {
-		v.WithLabelValues(r.kind.fairness, r.priority, outcome, bareName(pool, m.bare), r.kind.model, r.kind.target).Observe(d.Seconds())
-	}
+	r.held.of(stay{pool, outcome}, func(s stay) observers {
+		os := make(observers, len(m.flow.held))
+		for i, v := range m.flow.held {
+			os[i] = v.WithLabelValues(r.kind.fairness, r.priority, s.outcome, bareName(s.pool, m.bare), r.kind.model, r.kind.target)
+		}
+		return os
+	}).observe(d)
 }
 
 // FlowOutcome counts what became of a request at its pool's queue.
 func (m *Metrics) FlowOutcome(pool string, r *Request, outcome string) {
-	m.flow.outcomes.WithLabelValues(outcome, r.priority, bareName(pool, m.bare)).Inc()
+	r.outcomes.of(stay{pool, outcome}, func(s stay) prometheus.Counter {
+		return m.flow.outcomes.WithLabelValues(s.outcome, r.priority, bareName(s.pool, m.bare))
+	}).Inc()
 }
 
 // FlowCycle counts a look at who may go.
 func (m *Metrics) FlowCycle(d time.Duration) {
-	for _, v := range m.flow.cycle {
-		v.WithLabelValues().Observe(d.Seconds())
-	}
+	m.cycles.of(struct{}{}, func(struct{}) observers {
+		os := make(observers, len(m.flow.cycle))
+		for i, v := range m.flow.cycle {
+			os[i] = v.WithLabelValues()
+		}
+		return os
+	}).observe(d)
 }
 
 // FlowEnqueued counts a request that came to its pool's queue. outcome is EnqueueWaits
 // for one that waits, else what FlowOutcome gets.
 func (m *Metrics) FlowEnqueued(r *Request, outcome string, d time.Duration) {
-	for _, v := range m.flow.enqueue {
-		v.WithLabelValues(r.kind.fairness, r.priority, outcome).Observe(d.Seconds())
-	}
+	r.enqueued.of(outcome, func(outcome string) observers {
+		os := make(observers, len(m.flow.enqueue))
+		for i, v := range m.flow.enqueue {
+			os[i] = v.WithLabelValues(r.kind.fairness, r.priority, outcome)
+		}
+		return os
+	}).observe(d)
 }
 
 // Revoking counts a running request that is ended for one of a priority.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -65,12 +66,38 @@ type Metrics struct {
 	streamTotal *prometheus.CounterVec
 	answered    *prometheus.CounterVec
 
-	mu       sync.RWMutex
+	mu sync.Mutex // guards plugins
+
 	models   values
 	fairness values
-	kinds    map[kind]*Request
-	attempts map[attempt]attemptCounters
 	rewrites values // the names of objects
+
+	// What counters were for before. To ask the registry's own for one takes a lock that
+	// all requests share, and that a scrape holds.
+	kinds    table[kind, *Request]
+	attempts table[attempt, counters]
+	rewrote  table[rewriting, counters]
+	ends     table[string, prometheus.Counter] // of streams, by gRPC status code
+	answers  table[int, prometheus.Counter]    // by HTTP status
+	cycles   table[struct{}, observers]        // shown with the first
+}
+
+// counters are one, under each naming.
+type counters []prometheus.Counter
+
+func (cs counters) inc() {
+	for _, c := range cs {
+		c.Inc()
+	}
+}
+
+// observers are one, under each naming.
+type observers []prometheus.Observer
+
+func (os observers) observe(d time.Duration) {
+	for _, o := range os {
+		o.Observe(d.Seconds())
+	}
 }
 
 // kind is one combination of a request's labels.
@@ -82,20 +109,30 @@ type kind struct {
 // values is a bounded set of label values.
 type values struct {
 	most int
-	seen map[string]struct{}
+	seen table[string, string]
 }
 
-func newValues(most int) values { return values{most, map[string]struct{}{}} }
-
-// fold returns v, or "other" when v is one too many.
-func (s values) fold(v string) string {
-	if _, ok := s.seen[v]; ok {
-		return v
+// fold returns v as a label value, or "other" when v is one too many.
+func (s *values) fold(v string) string {
+	v = label(v)
+	// Asked before the look: what is not among all that there will be is too many.
+	full := s.seen.len() >= s.most
+	if kept, ok := s.seen.get(v); ok {
+		return kept
 	}
-	if len(s.seen) >= s.most {
+	if full {
 		return Other
 	}
-	s.seen[v] = struct{}{}
+	s.seen.mu.Lock()
+	defer s.seen.mu.Unlock()
+	if kept, ok := s.seen.get(v); ok {
+		return kept
+	}
+	if s.seen.len() >= s.most {
+		return Other
+	}
+	v = strings.Clone(v) // of a request, all of which it would keep in memory
+	s.seen.add(v, v)
 	return v
 }
 
@@ -104,8 +141,8 @@ func New(o Options) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(), bare: o.BareNames,
 		names:  []naming{canonical},
-		models: newValues(MaxLabelValues), fairness: newValues(cmp.Or(o.FairnessIDs, MaxLabelValues)),
-		kinds: map[kind]*Request{}, attempts: map[attempt]attemptCounters{}, rewrites: newValues(MaxLabelValues),
+		models: values{most: MaxLabelValues}, fairness: values{most: cmp.Or(o.FairnessIDs, MaxLabelValues)},
+		rewrites: values{most: MaxLabelValues},
 	}
 	if o.Legacy {
 		m.names = append(m.names, between, legacy)
@@ -120,7 +157,7 @@ func New(o Options) *Metrics {
 		info.Set(1)
 		m.registry.MustRegister(info)
 	}
-	m.pools = newPoolCollector(m.names, o.BareNames, m.foldFairness)
+	m.pools = newPoolCollector(m.names, o.BareNames, m.fairness.fold)
 	m.kvCache.init(m.names)
 	m.flow = newFlowCounts(m.registry, m.names)
 	m.plugins = newPlugins(m.names)
@@ -165,11 +202,13 @@ func (m *Metrics) StreamClosed(d time.Duration) {
 }
 
 // StreamEnded counts a stream by its gRPC status code.
-func (m *Metrics) StreamEnded(code string) { m.streamTotal.WithLabelValues(code).Inc() }
+func (m *Metrics) StreamEnded(code string) {
+	m.ends.of(code, func(code string) prometheus.Counter { return m.streamTotal.WithLabelValues(code) }).Inc()
+}
 
 // Answered implements extproc.Metrics.
 func (m *Metrics) Answered(status int) {
-	m.answered.WithLabelValues(strconv.Itoa(status)).Inc()
+	m.answers.of(status, func(status int) prometheus.Counter { return m.answered.WithLabelValues(strconv.Itoa(status)) }).Inc()
 }
 
 // Processed counts the time from a request's arrival to its pick.

@@ -218,8 +218,8 @@ func TestLabelsAreBounded(t *testing.T) {
 			m.Request(fmt.Sprint("model-", i), "t", fmt.Sprint("flow-", j), 0)
 		}
 	}
-	if len(m.kinds) > MaxRequestKinds+1 {
-		t.Errorf("%d combinations kept, want at most %d", len(m.kinds), MaxRequestKinds+1)
+	if n := m.kinds.len(); n > MaxRequestKinds+1 {
+		t.Errorf("%d combinations kept, want at most %d", n, MaxRequestKinds+1)
 	}
 }
 

@@ -141,11 +141,11 @@ func (c pluginCollector) Describe(out chan<- *prometheus.Desc) {
 func (c pluginCollector) Collect(out chan<- prometheus.Metric) {
 	p := &c.m.plugins
 	all := []*pluginSeries{p.tokens, p.admitted}
-	c.m.mu.RLock()
+	c.m.mu.Lock()
 	for _, s := range p.byPart {
 		all = append(all, s)
 	}
-	c.m.mu.RUnlock()
+	c.m.mu.Unlock()
 	for _, s := range all {
 		var count uint64
 		cumulative := make(map[float64]uint64, len(pluginBuckets))

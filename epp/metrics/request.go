@@ -60,6 +60,12 @@ type Request struct {
 	kind     kind
 	priority string
 	sets     []requestSet
+
+	failed   table[string, counters] // by reason
+	held     table[stay, observers]
+	outcomes table[stay, prometheus.Counter]
+	enqueued table[string, observers] // by outcome
+	staged   table[staging, counters]
 }
 
 // requestSet is a Request's metrics under one naming.
@@ -77,25 +83,19 @@ type requestSet struct {
 // Request returns the counters of requests with these labels.
 func (m *Metrics) Request(model, target, fairness string, priority int) *Request {
 	k := kind{model, target, fairness, priority}
-	m.mu.RLock()
-	r := m.kinds[k]
-	m.mu.RUnlock()
-	if r != nil {
+	if r, ok := m.kinds.get(k); ok {
 		return r
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.kinds) >= MaxRequestKinds {
-		k = kind{Other, Other, Other, 0}
+	others := kind{Other, Other, Other, 0}
+	if m.kinds.len() >= MaxRequestKinds {
+		k = others
 	} else {
-		k.model, k.target = m.models.fold(strings.Clone(label(model))), m.models.fold(strings.Clone(label(target)))
-		k.fairness = m.fairness.fold(strings.Clone(label(fairness)))
+		k = kind{m.models.fold(model), m.models.fold(target), m.fairness.fold(fairness), priority}
 	}
-	if r = m.kinds[k]; r == nil {
-		r = m.newRequest(k)
-		m.kinds[k] = r
+	if r, ok := m.kinds.get(k); ok {
+		return r
 	}
-	return r
+	return m.kinds.bounded(k, MaxRequestKinds, others, m.newRequest)
 }
 
 // label makes a client's text fit to be a label value.
@@ -159,9 +159,13 @@ func (r *Request) Started(size int64) {
 
 // Failed counts a failure.
 func (r *Request) Failed(code string) {
-	for i := range r.sets {
-		r.sets[i].failed.WithLabelValues(code).Inc()
-	}
+	r.failed.of(code, func(code string) counters {
+		cs := make(counters, len(r.sets))
+		for i := range r.sets {
+			cs[i] = r.sets[i].failed.WithLabelValues(code)
+		}
+		return cs
+	}).inc()
 }
 
 // FirstToken counts the time from arrival to the first token.

@@ -66,8 +66,6 @@ func (n *naming) pluginLabels() prometheus.Labels {
 // means that no endpoint was found.
 type attempt struct{ model, id, address string }
 
-type attemptCounters []prometheus.Counter
-
 // Scheduled counts a choice of the endpoint with this ID and address.
 func (m *Metrics) Scheduled(d time.Duration, model, id, address string) {
 	m.attempted(d, attempt{model, id, address})
@@ -79,29 +77,25 @@ func (m *Metrics) Unscheduled(d time.Duration, model string) {
 }
 
 func (m *Metrics) attempted(d time.Duration, a attempt) {
-	m.mu.RLock()
-	cs := m.attempts[a]
-	m.mu.RUnlock()
-	if cs == nil {
-		cs = m.newAttempt(a)
+	cs, ok := m.attempts.get(a)
+	if !ok {
+		other := attempt{Other, a.id, a.address}
+		if m.attempts.len() >= maxAttemptKinds {
+			a = other
+		} else {
+			a.model = m.models.fold(a.model)
+		}
+		if cs, ok = m.attempts.get(a); !ok {
+			cs = m.attempts.bounded(a, maxAttemptKinds, other, m.newAttempt)
+		}
 	}
 	for i := range m.plain {
 		m.plain[i].scheduling.Observe(d.Seconds())
-		cs[i].Inc()
 	}
+	cs.inc()
 }
 
-func (m *Metrics) newAttempt(a attempt) attemptCounters {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.attempts) >= maxAttemptKinds {
-		a.model = Other
-	} else {
-		a.model = m.models.fold(strings.Clone(label(a.model)))
-	}
-	if cs := m.attempts[a]; cs != nil {
-		return cs
-	}
+func (m *Metrics) newAttempt(a attempt) counters {
 	status, port := "success", ""
 	if a.id == "" {
 		status = "failure"
@@ -110,24 +104,20 @@ func (m *Metrics) newAttempt(a attempt) attemptCounters {
 	if _, p, err := net.SplitHostPort(a.address); err == nil {
 		port = p
 	}
-	cs := make(attemptCounters, len(m.plain))
+	cs := make(counters, len(m.plain))
 	for i := range m.plain {
 		cs[i] = m.plain[i].attempts.WithLabelValues(status, a.model, name, namespace, port)
 	}
-	m.attempts[a] = cs
 	return cs
 }
 
 // ForgetEndpoint drops the series of an endpoint that is gone.
 func (m *Metrics) ForgetEndpoint(id string) {
 	namespace, name := SplitID(id)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for a := range m.attempts {
-		if a.id == id {
-			delete(m.attempts, a)
-		}
-	}
+	// The lock is held to the end: nobody may find a counter of a series that goes.
+	m.attempts.mu.Lock()
+	defer m.attempts.mu.Unlock()
+	m.attempts.drop(func(a attempt) bool { return a.id == id })
 	for i := range m.plain {
 		p := &m.plain[i]
 		p.attempts.DeletePartialMatch(prometheus.Labels{p.naming.attemptLabel: name, "namespace": namespace})
