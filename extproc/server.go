@@ -80,8 +80,9 @@ type Server struct {
 	scanners  sync.Pool
 	observers sync.Pool
 
+	active atomic.Int64 // open streams
+	waited atomic.Bool  // somebody waits for idle
 	mu     sync.Mutex
-	active int
 	idle   chan struct{} // closed when active falls to 0; nil when nobody waits
 }
 
@@ -151,11 +152,7 @@ type processor interface {
 }
 
 // Active returns the number of open streams.
-func (s *Server) Active() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.active
-}
+func (s *Server) Active() int { return int(s.active.Load()) }
 
 // Drain waits until no stream is open, or ctx ends, whose error it returns.
 // Streams that open meanwhile are served: a proxy that has not noticed yet would
@@ -163,16 +160,10 @@ func (s *Server) Active() int {
 // grpc.Server after.
 func (s *Server) Drain(ctx context.Context) error {
 	for {
-		s.mu.Lock()
-		if s.active == 0 {
-			s.mu.Unlock()
+		idle := s.untilIdle()
+		if s.active.Load() == 0 { // looked at after whoever ends a stream can see waited
 			return nil
 		}
-		if s.idle == nil {
-			s.idle = make(chan struct{})
-		}
-		idle := s.idle
-		s.mu.Unlock()
 		select {
 		case <-idle:
 		case <-ctx.Done():
@@ -181,19 +172,31 @@ func (s *Server) Drain(ctx context.Context) error {
 	}
 }
 
-func (s *Server) opened() {
+// untilIdle returns what is closed when active falls to 0.
+func (s *Server) untilIdle() <-chan struct{} {
 	s.mu.Lock()
-	s.active++
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if s.idle == nil {
+		s.idle = make(chan struct{})
+		s.waited.Store(true)
+	}
+	return s.idle
+}
+
+func (s *Server) opened() {
+	s.active.Add(1)
 	s.opts.Metrics.StreamOpened()
 }
 
 func (s *Server) closed(d time.Duration) {
-	s.mu.Lock()
-	if s.active--; s.active == 0 && s.idle != nil {
-		close(s.idle)
-		s.idle = nil
+	if s.active.Add(-1) == 0 && s.waited.Load() {
+		s.mu.Lock()
+		if s.idle != nil {
+			close(s.idle)
+			s.idle = nil
+			s.waited.Store(false)
+		}
+		s.mu.Unlock()
 	}
-	s.mu.Unlock()
 	s.opts.Metrics.StreamClosed(d)
 }

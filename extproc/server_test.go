@@ -69,3 +69,21 @@ func TestNewRequest(t *testing.T) {
 		t.Error("an empty request is not usable")
 	}
 }
+
+// Whoever waits for the last stream is woken, however its end and the wait interleave.
+func TestDrainRaces(t *testing.T) {
+	s := New(nil, Options{})
+	for range 2000 {
+		s.opened()
+		done := make(chan error, 2)
+		for range 2 {
+			go func() { done <- s.Drain(t.Context()) }()
+		}
+		go s.closed(0)
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
