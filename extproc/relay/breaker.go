@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,22 @@ type breaker struct {
 	failures int
 	until    time.Time
 	probing  bool
+	// closed ends when the breaker opens.
+	closed context.Context
+	trip   context.CancelFunc
+}
+
+func newBreaker(now func() time.Time) *breaker {
+	b := &breaker{now: now}
+	b.closed, b.trip = context.WithCancel(context.Background())
+	return b
+}
+
+// tripped returns a context that ends when the breaker opens, or has while it is open.
+func (b *breaker) tripped() context.Context {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed
 }
 
 // allow reports whether a request may be sent. The one that tries again after a
@@ -50,6 +67,9 @@ func (b *breaker) allow() (probe, ok bool) {
 func (b *breaker) success() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.failures >= tripAfter {
+		b.closed, b.trip = context.WithCancel(context.Background())
+	}
 	b.failures, b.until, b.probing = 0, time.Time{}, false
 	b.open.Store(false)
 }
@@ -62,6 +82,7 @@ func (b *breaker) failure() {
 	if b.failures >= tripAfter {
 		b.until = b.now().Add(coolDown)
 		b.open.Store(true)
+		b.trip()
 	}
 	b.probing = false
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,7 +26,7 @@ type client struct {
 	// conn is replaced when it turns out to lead to somebody else.
 	conn    atomic.Pointer[grpc.ClientConn]
 	creds   credentials.TransportCredentials
-	breaker breaker
+	breaker *breaker
 	logs    limiter
 	// ctx ends when the client is closed.
 	ctx    context.Context
@@ -39,6 +37,8 @@ type client struct {
 	streams atomic.Int64
 	held    atomic.Int64
 	habit   habit
+	// redialing says that a request asked for a dial just now.
+	redialing atomic.Bool
 
 	mu      sync.Mutex
 	retired bool
@@ -51,9 +51,8 @@ func newClient(address string, t *TLS, o *Options) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("TLS: %w", err)
 	}
-	c := &client{address: address, o: o, creds: creds}
+	c := &client{address: address, o: o, creds: creds, breaker: newBreaker(o.Now)}
 	c.logs.now = o.Now
-	c.breaker.now = o.Now
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	conn, err := c.connect()
 	if err != nil {
@@ -65,15 +64,9 @@ func newClient(address string, t *TLS, o *Options) (*client, error) {
 
 // connect makes a connection and begins to establish it.
 func (c *client) connect() (*grpc.ClientConn, error) {
-	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
-		// Finds a host that vanished, also while requests are held.
-		Enable: true, Idle: 10 * time.Second, Interval: 3 * time.Second, Count: 3,
-	}}
-	conn, err := grpc.NewClient(c.address,
+	conn, err := grpc.NewClient(target(c.address),
 		grpc.WithTransportCredentials(c.creds.Clone()),
-		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-			return dial(ctx, dialer, addr)
-		}),
+		grpc.WithContextDialer(c.dial),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: 3 * time.Second,
@@ -116,14 +109,6 @@ func (c *client) misled(old *grpc.ClientConn) {
 	if c.ctx.Err() != nil { // closed meanwhile, and maybe the old one instead
 		_ = conn.Close()
 	}
-}
-
-// dial connects to what gRPC's resolvers yield: host:port, or a socket's URL.
-func dial(ctx context.Context, d *net.Dialer, addr string) (net.Conn, error) {
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		return d.DialContext(ctx, "unix", strings.TrimPrefix(path, "//"))
-	}
-	return d.DialContext(ctx, "tcp", addr)
 }
 
 // enter takes a place for a request, or says why there is none.

@@ -17,6 +17,9 @@
 // its pool's failure mode and within its timeout; in the response phase a picker
 // that fails is left behind and the response passes as it was, from the next byte.
 //
+// A request whose stream breaks before the picker has said anything is sent once more,
+// over a connection that all such requests wait for together; see [exchange.again].
+//
 // Original bodies are kept by reference until the picker has answered and compared
 // with what it streams back, so that an unchanged body, the common case, is neither
 // stored twice nor sent to Envoy again.

@@ -44,8 +44,10 @@ type exchange struct {
 	ctx    context.Context // the stream's
 	cancel context.CancelCauseFunc
 	detach func() bool // from envoy
-	wake   chan struct{}
-	news   chan struct{}
+	// probing says that it began as the breaker's probe.
+	probing bool
+	wake    chan struct{}
+	news    chan struct{}
 
 	// Of the request's goroutine alone.
 	asked  time.Time // the picker, about the whole request
@@ -59,6 +61,9 @@ type exchange struct {
 
 	mu       sync.Mutex
 	conn     *grpc.ClientConn // of the stream
+	head     mem.Buffer       // the first message, until the picker has said anything
+	failed   error            // of a stream that the sender is to replace
+	tried    bool             // that was done
 	held     int64            // bytes kept, as counted
 	queue    []*outgoing      // to be sent
 	queued   int              // bytes in it
@@ -81,7 +86,7 @@ func (p *pool) consult(envoy context.Context) *exchange {
 	if x.probe, x.refuse = p.client.enter(); x.refuse != "" {
 		return x
 	}
-	x.placed = true
+	x.placed, x.probing = true, x.probe
 	o := p.client.o
 	x.verdict.limit, x.reply.limit = int(o.MaxBodyBytes), int(o.MaxBodyBytes)
 	x.wake, x.news = make(chan struct{}, 1), make(chan struct{}, 1)
@@ -93,15 +98,27 @@ func (p *pool) consult(envoy context.Context) *exchange {
 // send hands messages to the sender.
 func (x *exchange) send(m *outgoing) {
 	x.mu.Lock()
+	x.enqueue(m)
+	x.mu.Unlock()
+	signal(x.wake)
+}
+
+// enqueue notes a message as one to be sent; x.mu is held.
+func (x *exchange) enqueue(m *outgoing) {
 	if x.closing || x.ended {
-		x.mu.Unlock()
 		m.bufs.Free()
 		return
 	}
 	x.queue = append(x.queue, m)
 	x.queued += m.bufs.Len()
-	x.mu.Unlock()
-	signal(x.wake)
+}
+
+// unqueue forgets the messages to be sent; x.mu is held.
+func (x *exchange) unqueue() {
+	for _, m := range x.queue {
+		m.bufs.Free()
+	}
+	x.queue, x.queued = nil, 0
 }
 
 func signal(c chan struct{}) {
@@ -111,43 +128,55 @@ func signal(c chan struct{}) {
 	}
 }
 
-// run opens the stream and sends what it is handed until the end.
+// run opens the stream and sends what it is handed until the end, on a second stream
+// if need be.
 func (x *exchange) run() {
+	defer func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.closing = true
+		x.unqueue()
+	}()
 	conn := x.client.conn.Load()
 	x.mu.Lock()
 	x.conn = conn
 	x.mu.Unlock()
 	stream, err := conn.NewStream(x.ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
 	if err != nil {
-		x.end(err)
+		x.over(nil, err)
 	} else {
 		go x.read(stream)
+		x.pump(stream)
 	}
-	defer func() {
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		x.closing = true
-		for _, m := range x.queue {
-			m.bufs.Free()
-		}
-		x.queue = nil
-	}()
-	for err == nil {
+	if stream = x.again(); stream != nil {
+		go x.read(stream)
+		x.pump(stream)
+	}
+}
+
+// pump sends what it is handed until the end, or until the stream is lost.
+func (x *exchange) pump(stream grpc.ClientStream) {
+	broken := false
+	for {
 		x.mu.Lock()
 		var m *outgoing
-		if len(x.queue) > 0 {
+		if len(x.queue) > 0 && !broken {
 			m = x.queue[0]
 			x.queue = x.queue[1:]
 			x.queued -= m.bufs.Len()
 		}
-		closing := x.closing
+		closing, lost := x.closing, x.failed != nil
 		x.mu.Unlock()
 		switch {
 		case m != nil:
-			// What is wrong with the stream, the reader learns.
-			if err = stream.SendMsg(m); err != nil {
+			// What is wrong with the stream, the reader learns, and says whether there
+			// is to be another one.
+			if stream.SendMsg(m) != nil {
 				m.bufs.Free()
+				broken = true
 			}
+		case lost:
+			return
 		case closing:
 			_ = stream.CloseSend()
 			return
@@ -216,8 +245,10 @@ func (x *exchange) pass(num protowire.Number, part mem.BufferSlice, end bool, no
 	chunks(part, end, func(chunk mem.BufferSlice, end bool) {
 		m := encodeBody(num, references(chunk), end)
 		x.mu.Lock()
+		// At one time, for a replay to send it neither twice nor not at all.
 		noted(chunk, end)
+		x.enqueue(m)
 		x.mu.Unlock()
-		x.send(m)
+		signal(x.wake)
 	})
 }

@@ -218,7 +218,7 @@ func TestDeadPickerIsCheap(t *testing.T) {
 	wantPick(t, ask(), picked)
 	wantPick(t, ask(), picked)
 	// Closed: at once, before the body.
-	r.set(testkit.Refused(t), false)
+	r.set(testkit.Refused(t), false, briefly)
 	for range tripAfter {
 		wantClosed(t, ask2(r))
 	}

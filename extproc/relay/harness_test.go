@@ -156,6 +156,9 @@ func (r *rig) set(addr string, failOpen bool, change ...func(*Picker)) {
 	}
 }
 
+// briefly has a request wait little for a picker that cannot be reached.
+func briefly(p *Picker) { p.Timeout = time.Second / 2 }
+
 // call is one request as Envoy sends it.
 type call struct {
 	t      *testing.T

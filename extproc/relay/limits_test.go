@@ -94,7 +94,7 @@ func TestLog(t *testing.T) {
 		o.Log = slog.New(slog.NewTextHandler(writer(func(b []byte) { mu.Lock(); defer mu.Unlock(); text.Write(b) }), nil))
 	})
 	addr := testkit.Refused(t)
-	r.set(addr, true)
+	r.set(addr, true, briefly)
 	for range 3 {
 		wantOpen(t, ask2(r))
 	}

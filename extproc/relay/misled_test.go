@@ -34,29 +34,33 @@ func (g *given) Close() error {
 	return nil
 }
 
-// TestAConnectionThatLedElsewhereIsReplaced: the first connection reaches a web
-// server, as a Service's address may before the cluster knows it.
-func TestAConnectionThatLedElsewhereIsReplaced(t *testing.T) {
+// inTurn is an address whose first connection goes to one listener, and all others to
+// another.
+func inTurn(t *testing.T) (addr string, first, others *given) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	share := func() *given { return &given{Listener: l, conns: make(chan net.Conn, 10), done: make(chan struct{})} }
-	web, picker := share(), share()
+	first, others = share(), share()
 	go func() {
-		for first := true; ; first = false {
+		for to := first; ; to = others {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			if first {
-				web.conns <- c
-			} else {
-				picker.conns <- c
-			}
+			to.conns <- c
 		}
 	}()
 	t.Cleanup(func() { _ = l.Close() })
+	return l.Addr().String(), first, others
+}
+
+// TestAConnectionThatLedElsewhereIsReplaced: the first connection reaches a web
+// server, as a Service's address may before the cluster knows it.
+func TestAConnectionThatLedElsewhereIsReplaced(t *testing.T) {
+	addr, web, picker := inTurn(t)
 	elsewhere := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Content-Type"] = nil
 		w.WriteHeader(http.StatusNotFound)
@@ -70,7 +74,7 @@ func TestAConnectionThatLedElsewhereIsReplaced(t *testing.T) {
 	t.Cleanup(g.Stop)
 
 	r := newRig(t)
-	r.set(l.Addr().String(), true)
+	r.set(addr, true)
 	wantOpen(t, r.open().request(buffered, prompt(100)))
 	eventually(t, "picked over another connection", func() error {
 		if m := r.open().request(buffered, prompt(100)); header(m, "x-gateway-destination-endpoint") != picked {

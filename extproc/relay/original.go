@@ -60,12 +60,18 @@ func (o *original) copy(dst []byte, lo, hi int) []byte {
 	return dst
 }
 
-// take returns the first n bytes and forgets them.
-func (o *original) take(n int) (out mem.BufferSlice) {
-	o.each(0, n, func(b mem.Buffer, lo, hi int) bool {
+// slice returns references to the bytes from lo to hi.
+func (o *original) slice(lo, hi int) (out mem.BufferSlice) {
+	o.each(lo, hi, func(b mem.Buffer, lo, hi int) bool {
 		out = append(out, b.Slice(lo, hi))
 		return true
 	})
+	return out
+}
+
+// take returns the first n bytes and forgets them.
+func (o *original) take(n int) (out mem.BufferSlice) {
+	out = o.slice(0, n)
 	o.drop(n)
 	return out
 }

@@ -15,7 +15,7 @@ func (x *exchange) read(stream grpc.ClientStream) {
 	defer m.free()
 	for {
 		if err := stream.RecvMsg(&m); err != nil {
-			x.end(err)
+			x.over(stream, err)
 			return
 		}
 		err := x.accept(m.buf.ReadOnlyData())
@@ -82,7 +82,7 @@ func (x *exchange) heardFrom() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	was := x.heard
-	x.heard = true
+	x.heard, x.head = true, nil
 	return was
 }
 

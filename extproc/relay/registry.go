@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,6 +48,9 @@ type Options struct {
 	Metrics Metrics
 	// Log receives what an operator should know, slog.Default when nil.
 	Log *slog.Logger
+
+	// dial connects to what gRPC's resolvers yield; the system's network when nil.
+	dial func(ctx context.Context, addr string) (net.Conn, error)
 }
 
 // Registry knows the foreign pickers by pool. It implements extproc.Foreign and is
@@ -100,6 +104,9 @@ func New(o Options) *Registry {
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.dial == nil {
+		o.dial = systemDial
 	}
 	r := &Registry{o: o, clients: map[clientKey]*client{}}
 	r.pools.Store(&map[string]*pool{})

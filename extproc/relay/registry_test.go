@@ -60,7 +60,11 @@ func TestTLS(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t)
-			r.set(addr, true, func(p *Picker) { p.TLS = tt.tls })
+			r.set(addr, true, func(p *Picker) { p.TLS = tt.tls }, func(p *Picker) {
+				if !tt.ok {
+					briefly(p)
+				}
+			})
 			m := r.open().request(buffered, prompt(100))
 			if tt.ok {
 				wantPick(t, m, picked)

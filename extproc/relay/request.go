@@ -30,7 +30,9 @@ func (x *exchange) RequestHeaders(h extproc.Head) error {
 		_, err := x.fail(x.refuse, nil)
 		return err
 	}
-	x.send(encodeHead(fieldRequestHeaders, &h, true))
+	m := encodeHead(fieldRequestHeaders, &h, true)
+	x.head = m.bufs[0]
+	x.send(m)
 	if h.End {
 		x.mu.Lock()
 		x.verdict.bodyless()
@@ -227,7 +229,7 @@ func (x *exchange) leave(r Reason) {
 	heard := x.heard
 	x.verdict.original.release()
 	x.reply.release()
-	x.verdict, x.reply = verdict{}, reply{}
+	x.verdict, x.reply, x.head = verdict{}, reply{}, nil
 	x.unkeep()
 	x.mu.Unlock()
 	if r == ReasonTimeout && !heard {

@@ -132,7 +132,7 @@ func (p *pools) consult(pool *inferencev1.InferencePool) {
 }
 
 // nowhere refuses connections: a picker that does not exist fails as one that is
-// down, at once.
+// down.
 const nowhere = "127.0.0.1:1"
 
 // explain logs once why a pool's picker was not found, and once that it was.

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -197,6 +199,18 @@ type relayRig struct {
 	registry *relay.Registry
 	a, b     *backend
 	picker   string // where a foreign picker listens
+	asked    *consultations
+}
+
+// consultations counts the requests that a foreign picker is asked about.
+type consultations struct {
+	extproc.Foreign
+	n atomic.Int64
+}
+
+func (c *consultations) Consult(ctx context.Context, pool string) extproc.Exchange {
+	c.n.Add(1)
+	return c.Foreign.Consult(ctx, pool)
 }
 
 func newRelayRig(t *testing.T, mode string, handle http.HandlerFunc, change ...func(*relay.Options)) *relayRig {
@@ -208,7 +222,8 @@ func newRelayRig(t *testing.T, mode string, handle http.HandlerFunc, change ...f
 	}
 	r.registry = relay.New(o)
 	t.Cleanup(r.registry.Close)
-	s := extproc.New(&stub{}, extproc.Options{Foreign: r.registry, MaxBodyBytes: 8 << 20, Log: slog.New(slog.DiscardHandler)})
+	r.asked = &consultations{Foreign: r.registry}
+	s := extproc.New(&stub{}, extproc.Options{Foreign: r.asked, MaxBodyBytes: 8 << 20, Log: slog.New(slog.DiscardHandler)})
 	g := grpc.NewServer(s.ServerOptions()...)
 	s.Register(g)
 	ours := serveGRPC(t, g, "127.0.0.1:0")
