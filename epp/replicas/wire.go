@@ -45,8 +45,8 @@ const (
 	// one prompt, except for a full frame of a very large fleet.
 	maxFrame    = 8 << 20
 	targetFrame = 256 << 10
-	// maxWorks and maxPrompts, which counts both kinds, bound what a frame has, which may take some ten times the
-	// memory that it takes on the wire.
+	// maxWorks and maxPrompts, which counts both kinds, bound what a frame has, which may
+	// take some ten times the memory that it takes on the wire.
 	maxWorks   = 1 << 16
 	maxPrompts = 1 << 16
 	// maxBlocks bounds the blocks of one prompt; the start of a longer one is told.

@@ -48,3 +48,22 @@ func TestChurn(t *testing.T) {
 		t.Errorf("%+v; %d bytes wait; %d are live; %s", st, s.queued.Load(), len(j.blocks), j.broken)
 	}
 }
+
+// A source that was left, wanted and left again tells its loss twice. Its successor, which
+// may be there when it does so the second time, stays.
+func TestSuccessorStays(t *testing.T) {
+	s, err := New(Options{Sink: newJournal()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := Endpoint{Name: "a", Address: "127.0.0.1"}
+	s.SetEndpoints([]Endpoint{e})
+	first := s.sources["a"]
+	s.SetEndpoints(nil)
+	s.forget(first)
+	s.SetEndpoints([]Endpoint{e})
+	s.forget(first)
+	if src := s.sources["a"]; src == nil || src == first {
+		t.Errorf("the source is %p after %p, want another one", src, first)
+	}
+}

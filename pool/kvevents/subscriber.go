@@ -129,11 +129,12 @@ func (s *Subscriber) find(id []byte) *source {
 	return s.byTopic[string(id)]
 }
 
-// forget drops a source that has told its loss, unless it is wanted again.
+// forget drops a source that has told its loss, unless it is wanted again. One that was
+// wanted and left again tells it twice, and may have a successor by then.
 func (s *Subscriber) forget(src *source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if src.isLeaving() {
+	if src.isLeaving() && s.sources[src.name] == src {
 		delete(s.sources, src.name)
 	}
 }
