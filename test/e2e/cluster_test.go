@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -207,7 +208,8 @@ func (c *cluster) addressOf(name string, port int) string {
 	return address
 }
 
-// available waits until the Deployments among objects are.
+// available waits until the Deployments among objects are, and the Services of AIBackends
+// lead to them.
 func (c *cluster) available(objects []*unstructured.Unstructured) {
 	c.t.Helper()
 	for _, o := range objects {
@@ -215,6 +217,39 @@ func (c *cluster) available(objects []*unstructured.Unstructured) {
 			c.rolledOut(o.GetNamespace(), o.GetName())
 		}
 	}
+	for _, o := range objects {
+		name, _, _ := unstructured.NestedString(o.Object, "spec", "destination", "service", "name")
+		if o.GetKind() == "AIBackend" && name != "" {
+			c.leads(o.GetNamespace(), name)
+		}
+	}
+}
+
+// leads gives a Service's address a while to lead to its model servers, by way of a
+// node. Before, it may lead anywhere, and a connection that Envoy makes then stays while
+// requests come. A cluster whose addresses are not known here is given the while.
+func (c *cluster) leads(namespace, name string) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	defer cancel()
+	anew := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
+	_ = wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		var s corev1.Service
+		if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &s); err != nil || len(s.Spec.Ports) == 0 {
+			return false, nil
+		}
+		url := "http://" + net.JoinHostPort(s.Spec.ClusterIP, strconv.Itoa(int(s.Spec.Ports[0].Port))) + "/health"
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return false, err
+		}
+		resp, err := anew.Do(req)
+		if err != nil {
+			return false, nil
+		}
+		_ = resp.Body.Close() // its status is all that is asked for
+		return resp.StatusCode == http.StatusOK, nil
+	}) // requests that fail will say it better
 }
 
 // rolledOut waits until a Deployment's pods are all of its newest version and ready,
