@@ -329,6 +329,13 @@ func TestFlowByMetrics(t *testing.T) {
 	}
 }
 
+// askOnly asks p for a request of a priority that may go to one endpoint only.
+func askOnly(p *Picker, id string, e scheduler.Endpoint, priority int) *asked {
+	r := withPriority(id, priority)
+	r.HasSubset, r.Subset = true, []string{e.Address}
+	return ask(p, r)
+}
+
 // TestFlowSubsets: who waits for a busy endpoint does not hold up who waits for an
 // idle one.
 func TestFlowSubsets(t *testing.T) {
@@ -336,16 +343,11 @@ func TestFlowSubsets(t *testing.T) {
 		pool := newFakePool(2)
 		es := pool.Snapshot().Endpoints
 		p := newPicker(t, Options{Pools: onePool(pool), Flow: concurrent(1), Priority: priorities})
-		only := func(id string, e scheduler.Endpoint, priority int) *asked {
-			r := withPriority(id, priority)
-			r.HasSubset, r.Subset = true, []string{e.Address}
-			return ask(p, r)
-		}
-		busy := only("busy", es[0], 0)
+		busy := askOnly(p, "busy", es[0], 0)
 		<-busy.done
-		behind := only("behind", es[0], 9)
+		behind := askOnly(p, "behind", es[0], 9)
 		synctest.Wait()
-		free := only("free", es[1], -5)
+		free := askOnly(p, "free", es[1], -5)
 		<-free.done
 		if free.err != nil || free.took != 0 {
 			t.Fatalf("took %v (error %v) although its endpoint is idle", free.took, free.err)
@@ -371,20 +373,15 @@ func TestFlowNoRoomToWait(t *testing.T) {
 		}}
 		p := newPicker(t, Options{Pools: onePool(pool), Flow: c, Priority: priorities})
 		defer p.Close()
-		only := func(id string, e scheduler.Endpoint, priority int) *asked {
-			r := withPriority(id, priority)
-			r.HasSubset, r.Subset = true, []string{e.Address}
-			return ask(p, r)
-		}
-		busy := only("busy", es[0], 0)
+		busy := askOnly(p, "busy", es[0], 0)
 		<-busy.done
-		behind, low := only("behind", es[0], 0), only("low", es[0], -1)
+		behind, low := askOnly(p, "behind", es[0], 0), askOnly(p, "low", es[0], -1)
 		synctest.Wait()
 		var served []*asked
 		// One after the other: until one has got its endpoint, it counts for every endpoint.
 		for _, who := range []func() *asked{
-			func() *asked { return only("free", es[1], 0) },
-			func() *asked { return only("first", es[0], 9) },
+			func() *asked { return askOnly(p, "free", es[1], 0) },
+			func() *asked { return askOnly(p, "first", es[0], 9) },
 		} {
 			a := who()
 			<-a.done
@@ -396,10 +393,10 @@ func TestFlowNoRoomToWait(t *testing.T) {
 		if behind.over() || low.over() {
 			t.Fatal("a request that waits was turned out or served")
 		}
-		equal := only("equal", es[0], -1)
+		equal := askOnly(p, "equal", es[0], -1)
 		<-equal.done
 		refusedAs(t, equal.err, 429, "rejected-saturated")
-		last := only("last", es[0], 9) // must wait, and so takes low's place
+		last := askOnly(p, "last", es[0], 9) // must wait, and so takes low's place
 		<-low.done
 		refusedAs(t, low.err, 429, "evicted-queue-pressure")
 		for _, a := range append(served, busy) {

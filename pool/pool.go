@@ -61,7 +61,9 @@ type Options struct {
 	Rand func() float64
 }
 
-const minInterval = 50 * time.Millisecond
+// MinInterval is the least time between two readings of an endpoint's metrics: a shorter
+// Options.Interval counts as that.
+const MinInterval = 50 * time.Millisecond
 
 func (o Options) withDefaults() Options {
 	set := func(d *time.Duration, def time.Duration) {
@@ -70,7 +72,7 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	set(&o.Interval, 100*time.Millisecond)
-	o.Interval = max(o.Interval, minInterval)
+	o.Interval = max(o.Interval, MinInterval)
 	set(&o.IdleInterval, 8*time.Second)
 	o.IdleInterval = max(o.IdleInterval, o.Interval)
 	set(&o.IdleAfter, 2*time.Second)

@@ -447,7 +447,7 @@ func TestRealServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	p := newPool(t, nil, func(o *Options) { o.Scraper = client; o.IdleInterval = minInterval })
+	p := newPool(t, nil, func(o *Options) { o.Scraper = client; o.IdleInterval = MinInterval })
 	p.Set([]Spec{{ID: "default/a", Address: address}})
 	defer run(t, p)()
 	wait := func(what string, ok func(scheduler.Metrics) bool) {

@@ -102,7 +102,7 @@ func addCompletions(c *cobra.Command) {
 		case kindValues:
 			complete = completeValues(f)
 		case kindFile:
-			complete = completeFiles(fileEndings()[f.Name])
+			complete = completeFiles(f.Name)
 		case kindDirectory:
 			complete = cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs)
 		}
@@ -115,12 +115,15 @@ func addCompletions(c *cobra.Command) {
 	}
 }
 
-// completeFiles offers files with these endings, any without them.
-func completeFiles(endings []string) cobra.CompletionFunc {
-	if len(endings) == 0 {
-		return cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault)
+// completeFiles offers files with the endings of the flag of that name, any where it has
+// none.
+func completeFiles(flag string) cobra.CompletionFunc {
+	return func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if endings := fileEndings()[flag]; len(endings) > 0 {
+			return endings, cobra.ShellCompDirectiveFilterFileExt
+		}
+		return nil, cobra.ShellCompDirectiveDefault
 	}
-	return cobra.FixedCompletions(endings, cobra.ShellCompDirectiveFilterFileExt)
 }
 
 // completeValues offers a flag's known values. Of a list it completes the last one, by

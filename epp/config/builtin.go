@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -32,10 +31,6 @@ type MetricsSource struct {
 	// Families is ignored: only the series that are wanted are ever parsed.
 	Families []string `json:"families"`
 }
-
-// minMetricsInterval is the least time between two reads of an endpoint's metrics; a
-// pool takes a shorter one for it.
-const minMetricsInterval = 50 * time.Millisecond
 
 func defaultMetricsSource() MetricsSource {
 	return MetricsSource{Scheme: "http", Path: "/metrics", InsecureSkipVerify: true}

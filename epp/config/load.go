@@ -14,6 +14,7 @@ import (
 	"github.com/fairway-ai/fairway/api/v1alpha1"
 	plugins "github.com/fairway-ai/fairway/epp/plugin"
 	"github.com/fairway-ai/fairway/epp/report"
+	"github.com/fairway-ai/fairway/pool"
 	"github.com/fairway-ai/fairway/scheduler"
 	"github.com/fairway-ai/fairway/scheduler/scorer"
 )
@@ -241,8 +242,8 @@ func (l *loader) carry(p *plugin) {
 		if len(b.Families) > 0 {
 			l.warn(child(p.node, "parameters", "families"), p.path+".parameters.families", "is ignored: only the series that are wanted are parsed")
 		}
-		if d := b.Interval.Duration; d > 0 && d < minMetricsInterval {
-			l.warn(child(p.node, "parameters", "interval"), p.path+".parameters.interval", "%v is too short: %v is used", d, minMetricsInterval)
+		if d := b.Interval.Duration; d > 0 && d < pool.MinInterval {
+			l.warn(child(p.node, "parameters", "interval"), p.path+".parameters.interval", "%v is too short: %v is used", d, pool.MinInterval)
 		}
 		l.once(p, func() { l.config.Metrics.Source = b })
 	case ServedVerifier:

@@ -66,7 +66,7 @@ func schedulingPlugins() registry {
 		scorer.ContextLengthType: with(kindScorer, scorer.DefaultContextLengthParameters(), func(n string, p scorer.ContextLengthParameters) any {
 			return scorer.NewContextLength(n, p)
 		}),
-		filter.AttributeType: alpha(later(kindFilter, filter.AttributeParameters{OnMissing: "Pass"}, func(l *loader, p *plugin, params filter.AttributeParameters) any {
+		filter.AttributeType: alpha(later(kindFilter, filter.DefaultAttributeParameters(), func(l *loader, p *plugin, params filter.AttributeParameters) any {
 			if params.Producer != nil && *params.Producer != "" {
 				if e := l.ref(*params.Producer, p.path+".parameters.producer", child(p.node, "parameters", "producer"), kindExtractor); e == nil {
 					return nil

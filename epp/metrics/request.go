@@ -92,9 +92,6 @@ func (m *Metrics) Request(model, target, fairness string, priority int) *Request
 	} else {
 		k = kind{m.models.fold(model), m.models.fold(target), m.fairness.fold(fairness), priority}
 	}
-	if r, ok := m.kinds.get(k); ok {
-		return r
-	}
 	return m.kinds.bounded(k, MaxRequestKinds, others, m.newRequest)
 }
 

@@ -85,9 +85,7 @@ func (m *Metrics) attempted(d time.Duration, a attempt) {
 		} else {
 			a.model = m.models.fold(a.model)
 		}
-		if cs, ok = m.attempts.get(a); !ok {
-			cs = m.attempts.bounded(a, maxAttemptKinds, other, m.newAttempt)
-		}
+		cs = m.attempts.bounded(a, maxAttemptKinds, other, m.newAttempt)
 	}
 	for i := range m.plain {
 		m.plain[i].scheduling.Observe(d.Seconds())

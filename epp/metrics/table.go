@@ -51,15 +51,15 @@ func (t *table[K, V]) get(k K) (V, bool) {
 
 // of returns the value of k, and creates it for who asks first.
 func (t *table[K, V]) of(k K, create func(K) V) V {
-	if x, ok := t.get(k); ok {
-		return x
-	}
 	return t.bounded(k, math.MaxInt, k, create)
 }
 
-// bounded does what of does for who has asked get in vain, and with most entries or more
-// does it for other in place of k.
+// bounded does what of does, and where k is not there and most entries or more are, does
+// it for other in place of k.
 func (t *table[K, V]) bounded(k K, most int, other K, create func(K) V) V {
+	if x, ok := t.get(k); ok {
+		return x
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if x, ok := t.get(k); ok { // of who was faster

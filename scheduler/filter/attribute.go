@@ -26,6 +26,9 @@ type AttributeParameters struct {
 	Algorithm AttributeAlgorithm `json:"algorithm"`
 }
 
+// DefaultAttributeParameters are llm-d's.
+func DefaultAttributeParameters() AttributeParameters { return AttributeParameters{OnMissing: "Pass"} }
+
 // AttributeAlgorithm is one of four.
 type AttributeAlgorithm struct {
 	// Type is threshold, range, topK or percentile.
